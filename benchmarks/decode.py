@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ancestral import step_tensors as names
-from ancestral.engine import Engine, step_loop
+from ancestral.engine import Engine, step_graph, step_loop
 from ancestral.engine.noise import Noise
 from ancestral.engine.session import Binding
 from ancestral.engine.timing import interleaved, seconds
@@ -54,9 +54,9 @@ class Pass:
 
 def ours(engine: Engine, binding: Binding, given: Given) -> Pass:
     """Run one pass of the engine's own loop; the clock is read where it reports to the host."""
-    graph = step_loop.graph_of(given.sampling, engine.bundle.manifest.graphs)
+    graph = step_graph.graph_of(given.sampling, engine.bundle.manifest.graphs)
     signature = engine.session(graph).signature
-    settings = step_loop.settings(signature, given.sampling, len(given.u), engine.data.levels)
+    settings = step_graph.settings(signature, given.sampling, len(given.u), engine.data.levels)
     stamps = [time.perf_counter()]
     drawn = step_loop.draw(
         binding,
@@ -64,7 +64,7 @@ def ours(engine: Engine, binding: Binding, given: Given) -> Pass:
             given.values,
             {names.U: given.u} | settings,
             engine.first_position,
-            step_loop.takes_blocks(signature),
+            step_graph.takes_blocks(signature),
         ),
         lambda steps: stamps.append(time.perf_counter()),
     )
@@ -112,7 +112,7 @@ def first_steps(engine: Engine, binding: Binding, rows: int, positions: int) -> 
     length = engine.data.length
     free, u = np.full((rows, length), -1), Noise(0, 0).uniforms(rows, length)
     signature = engine.session("step").signature
-    settings = step_loop.settings(signature, UNFILTERED, rows, engine.data.levels)
+    settings = step_graph.settings(signature, UNFILTERED, rows, engine.data.levels)
     step_loop.begin(binding, step_loop.Start(free, {names.U: u} | settings, prefill=False))
     taken = seconds(lambda: step_loop.advance(binding, positions))
     # Events of two lengths differ only at their end, and all of these steps come before it.

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ancestral.engine import Engine, step_loop
+from ancestral.engine import Engine, step_graph
 from ancestral.engine.timing import seconds
 from ancestral.errors import ParityError
 from ancestral.sampling import Sampling
@@ -74,7 +74,7 @@ class Subject:
 
     def loop(self, given: Given) -> Callable[[], Pass]:
         """Return the engine's own loop over the given events, bound once."""
-        graph = step_loop.graph_of(given.sampling, self.engine.bundle.manifest.graphs)
+        graph = step_graph.graph_of(given.sampling, self.engine.bundle.manifest.graphs)
         binding = self.engine.session(graph).bind({"b": len(given.u), "s": 1})
         return partial(decode.ours, self.engine, binding, given)
 

@@ -5,10 +5,10 @@ from ancestral.engine.alternatives import Alternatives
 from ancestral.engine.astream import AsyncRequestStream
 from ancestral.engine.classify import Classification
 from ancestral.engine.desk import Counts, Delta
-from ancestral.engine.generate import Generated
 from ancestral.engine.latent_sample import LatentSamples
 from ancestral.engine.open import AutoregressiveEngine, Engine, LatentEngine
 from ancestral.engine.particles import Completion
+from ancestral.engine.prompt_batch import Generated
 from ancestral.engine.request import Request
 from ancestral.engine.sample import Samples
 from ancestral.engine.stream import RequestStream

@@ -8,9 +8,10 @@ import numpy as np
 from jaxtyping import Float32, Int64
 
 from ancestral.engine.alternatives import Alternatives
+from ancestral.engine.drawn import Drawn
 from ancestral.engine.request import Ended, Task, task_of
 from ancestral.engine.runner import Runner
-from ancestral.engine.slots import Drawn, Slots
+from ancestral.engine.slots import Slots
 from ancestral.engine.stop_text import RowText
 from ancestral.scalars import whole
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from ancestral.engine import row_cache, step_loop
+from ancestral.engine import row_cache, row_loop, step_graph, step_loop
 from ancestral.engine.budget import CHUNK
 from ancestral.engine.prefixes import Held, PrefixStore, Prompt, best
 from ancestral.engine.request import Task
@@ -73,7 +73,7 @@ class Donors:
         """
         past = row_cache.read_log_p(loop[1], row)[:own]
         self._save(loop, row, own)
-        step_loop.take(*loop, row, start)
+        row_loop.take(*loop, row, start)
         if own:
             row_cache.write_log_p(loop[1], row, past)
         self._tenants[row] = task
@@ -133,7 +133,7 @@ class Donors:
 
     def _caches(self, loop: Loop, rows: Iterable[int]) -> list[tuple[int, Held]]:
         """Return those of some rows whose caches others may take, and what they hold."""
-        if not step_loop.prefills(loop[0], self._t):
+        if not step_graph.prefills(loop[0], self._t):
             return []
         return [(row, self._held(row)) for row in rows if self._tenants[row] is not None]
 
@@ -144,4 +144,4 @@ class Donors:
         return Held(values.copy(), task.label, task.prompt_log_p, min(task.begin, self._t - 1))
 
     def _rewinds(self, loop: Loop) -> bool:
-        return step_loop.rewinds(loop[0], self._t)
+        return step_graph.rewinds(loop[0], self._t)

@@ -7,11 +7,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from ancestral.engine import arguments, budget
 from ancestral.engine import sample as sequences
+from ancestral.engine.draw_checks import check_values
 from ancestral.engine.encoding import check_outputs, decode_latents
 from ancestral.engine.noise import FIRST, Noise, event_noise, prior_noise
 from ancestral.engine.runner import LatentRunner
 from ancestral.engine.session import Array
-from ancestral.engine.step_loop import check_values
 from ancestral.errors import InvalidInput
 from ancestral.philox import Stream
 from ancestral.sampling import UNFILTERED, Sampling

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float32, Int64
 from numpy.typing import ArrayLike, NDArray
 
-from ancestral.engine import arguments, inputs, step_likelihood, step_loop
+from ancestral.engine import arguments, draw_checks, inputs, step_likelihood
 from ancestral.engine.runner import Runner
 from ancestral.engine.step_likelihood import PATHS, Path
 from ancestral.engine.top import EventLikelihood, checked, top_of
@@ -56,7 +56,7 @@ def position_log_prob(
         raise InvalidInput("batch: only used with path='steps'; leave it out")
     else:
         found = log_prob_of(runner, events, label)
-    step_loop.check(found, 0)
+    draw_checks.check(found, 0)
     return found
 
 
@@ -150,7 +150,7 @@ def _with_top(
     count = checked(k, runner.data.levels)
     events = inputs.events(x, runner.data)
     found = top_of(runner, events, runner.labels(labels, len(events)), count)
-    step_loop.check(found.log_prob, 0)
+    draw_checks.check(found.log_prob, 0)
     return found
 
 

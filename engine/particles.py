@@ -30,7 +30,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from numpy.typing import ArrayLike, NDArray
 
-from ancestral.engine import arguments, budget, inputs, step_loop
+from ancestral.engine import arguments, budget, draw_checks, inputs, step_loop
 from ancestral.engine.arguments import Progress, Tally
 from ancestral.engine.noise import Noise
 from ancestral.engine.runner import Runner
@@ -212,7 +212,7 @@ def _filtered(runner: Runner, draw: Draw, tally: Tally) -> Completion:
             step_loop.advance(binding, stop - done, report)
             done = stop
             log_p = step_loop.read_log_p(binding)
-            step_loop.check(log_p[:, :stop], noise.first_index)
+            draw_checks.check(log_p[:, :stop], noise.first_index)
             weight += log_p[:, first:stop].sum(axis=1, dtype=np.float64)
             if stop < t and 0 < effective_sample_size(weight) < UNEVEN * particles:
                 past += _log_mean(weight)
@@ -221,8 +221,8 @@ def _filtered(runner: Runner, draw: Draw, tally: Tally) -> Completion:
                 resampled += 1
         step_loop.advance(binding, t - done, report)
         found = step_loop.result(binding, start)
-        step_loop.check(found.log_p, noise.first_index)
-        step_loop.check_values(found.values, runner.data.levels)
+        draw_checks.check(found.log_p, noise.first_index)
+        draw_checks.check_values(found.values, runner.data.levels)
     return Completion(
         x=runner.data.in_place(found.values),
         log_prob=found.log_p.sum(axis=1, dtype=np.float64),

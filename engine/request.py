@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ancestral.arrays import array_of, shown
-from ancestral.engine import alternatives, arguments, inputs, step_loop
+from ancestral.engine import alternatives, arguments, inputs, step_graph, step_loop
 from ancestral.engine.noise import Noise
 from ancestral.engine.runner import Runner
 from ancestral.errors import InvalidInput
@@ -152,7 +152,7 @@ def _task(runner: Runner, request: Request, number: int) -> Task:
         raise InvalidInput(
             "stop_text: the bundle has no tokenizer; pass the ids that end the row as `stop`"
         )
-    given = step_loop.labelled(_label(runner, request.label))
+    given = step_graph.labelled(_label(runner, request.label))
     noise = Noise(request.seed, request.index)
     return Task(
         number=number,

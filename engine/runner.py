@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from ancestral.bundles.bundle import Bundle
 from ancestral.bundles.manifest import Latent
 from ancestral.dataspec import DataSpec
-from ancestral.engine import budget, inputs, step_loop
+from ancestral.engine import budget, inputs, step_graph, step_loop
 from ancestral.engine.session import Array, Backend, Binding, Session
 from ancestral.errors import NotADistribution
 from ancestral.scalars import whole
@@ -167,7 +167,7 @@ class Runner:
     def parallel(self, graph: str, label: Array | None = None, **arrays: Array) -> dict[str, Array]:
         """Run a graph in chunks of rows, so that memory is bounded, and join the outputs."""
         session = self.session(graph)
-        arrays |= step_loop.labelled(label)
+        arrays |= step_graph.labelled(label)
         n = len(next(iter(arrays.values())))
         rows = self.rows_of_call(graph, arrays)
         parts = [

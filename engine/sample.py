@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ancestral.arrays import concatenated
-from ancestral.engine import arguments, budget, inputs, step_loop
+from ancestral.engine import arguments, budget, draw_checks, inputs, step_graph, step_loop
 from ancestral.engine.arguments import Progress, Tally
 from ancestral.engine.noise import Noise
 from ancestral.engine.runner import Runner
@@ -61,14 +61,16 @@ class Draw:
     def graph(self, runner: Runner) -> str:
         """Return the name of the step graph that draws them."""
         graphs = runner.bundle.manifest.graphs
-        return step_loop.graph_of(self.sampling, graphs, self.logprobs)
+        return step_graph.graph_of(self.sampling, graphs, self.logprobs)
 
     def start(self, runner: Runner) -> step_loop.Start:
         """Return the inputs of a loop over all of these rows."""
         signature = runner.session(self.graph(runner)).signature
-        given = step_loop.settings(signature, self.sampling, len(self.observed), runner.data.levels)
-        given |= step_loop.labelled(self.label)
-        prefill = step_loop.takes_blocks(signature)
+        given = step_graph.settings(
+            signature, self.sampling, len(self.observed), runner.data.levels
+        )
+        given |= step_graph.labelled(self.label)
+        prefill = step_graph.takes_blocks(signature)
         return step_loop.Start(self.observed, given, runner.first_position, prefill, self.noise)
 
     def part(self, start: int, rows: int) -> "Draw":
@@ -201,8 +203,8 @@ def _batch(runner: Runner, draw: Draw, tally: Tally) -> Samples:
     with runner.binding(draw.graph(runner), size) as binding:
         start = draw.start(runner)
         drawn = step_loop.draw(binding, start, lambda steps: tally.add(steps * size))
-        step_loop.check(drawn.log_p, draw.noise.first_index, drawn.log_q)
-    step_loop.check_values(drawn.values, data.levels)
+        draw_checks.check(drawn.log_p, draw.noise.first_index, drawn.log_q)
+    draw_checks.check_values(drawn.values, data.levels)
     return Samples(
         data.in_place(drawn.values),
         drawn.log_p.sum(axis=1, dtype=np.float64),

@@ -14,23 +14,19 @@ differently for another number of rows.
 """
 
 from collections import deque
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
 from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ancestral.engine import prefill, step_loop
-from ancestral.engine.alternatives import Alternatives
+from ancestral.engine import draw_checks, prefill, row_loop, step_graph, step_loop
 from ancestral.engine.budget import CHUNK
 from ancestral.engine.donors import Donors
+from ancestral.engine.drawn import Drawn, read_row
+from ancestral.engine.exchange import Exchange
 from ancestral.engine.prefixes import Prompt
-from ancestral.engine.request import Ended, Task
+from ancestral.engine.request import Task
 from ancestral.engine.runner import Runner
-from ancestral.engine.session import Binding
-from ancestral.signature import GraphSignature
-from ancestral.step_tensors import StepGraph
 
 STEPS = 4
 """Steps of a launch at most; then the host looks for rows that end, and refills their slots. Twice
@@ -39,36 +35,8 @@ CHUNKS = 4
 """Chunks of prompts that are run between two launches."""
 
 
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """What a row has drawn since the last launch.
-
-    Attributes:
-        task: the request of the row.
-        values: new values, [m].
-        log_p: log p(x_t | x_<t) under the model, in nats, [m].
-        log_q: log-probability under the distribution drawn from, in nats, [m].
-        top: the most probable values at these positions, if the request asked for them.
-        ended: why the row ended, or None if it goes on.
-        prompt_log_p: log p of the prompt, in nats, [p], with the first values of a row whose
-            request asks for it.
-    """
-
-    task: Task
-    values: NDArray[np.int64]
-    log_p: NDArray[np.float32]
-    log_q: NDArray[np.float32]
-    top: Alternatives | None
-    ended: Ended | None
-    prompt_log_p: NDArray[np.float32] | None
-
-
 class Slots:
-    """Rows of one binding, filled and emptied one by one. Not thread-safe; a context manager.
-
-    The first row takes the binding, that of the step graph for its settings. A later row that needs
-    a wider graph exchanges the binding for one of that graph.
-    """
+    """Rows of one binding, filled and emptied one by one. Not thread-safe; a context manager."""
 
     def __init__(self, runner: Runner, rows: int, prefix_memory: int) -> None:
         """Create empty slots.
@@ -84,9 +52,7 @@ class Slots:
         # Slots whose prompts are not done, in order of admission; and those that have not begun.
         self._filling: deque[int] = deque()
         self._new: set[int] = set()
-        self._held = ExitStack()
-        self._graph: StepGraph = "step"
-        self._taken: tuple[GraphSignature, Binding] | None = None
+        self._exchange = Exchange(runner, rows)
 
     def __enter__(self) -> "Slots":
         return self
@@ -97,7 +63,7 @@ class Slots:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._held.__exit__(kind, error, trace)
+        self._exchange.release(kind, error, trace)
 
     @property
     def free(self) -> int:
@@ -112,16 +78,18 @@ class Slots:
     def admit(self, task: Task) -> None:
         """Give an empty slot to a request; at least one must be free."""
         graphs, levels = self._runner.bundle.manifest.graphs, self._runner.data.levels
-        signature, binding = self._bound(step_loop.graph_of(task.sampling, graphs, task.logprobs))
+        signature, binding = self._exchange.take(
+            step_graph.graph_of(task.sampling, graphs, task.logprobs)
+        )
         given = dict(task.start.given)
-        given |= step_loop.settings(signature, task.sampling, 1, levels)
+        given |= step_graph.settings(signature, task.sampling, 1, levels)
         first = task.start.first_position
         start = step_loop.Start(task.start.observed, given, first, noise=task.start.noise)
         loop = signature, binding
         row, own = self._donors.place(loop, self._prompt(task), self._near())
         self._donors.admit(loop, row, task, start, own)
         self._tasks[row] = task
-        if step_loop.prefills(signature, self._t) and task.begin > self._position[row]:
+        if step_graph.prefills(signature, self._t) and task.begin > self._position[row]:
             self._filling.append(row)
             self._new.add(row)
 
@@ -171,7 +139,7 @@ class Slots:
             block = min(chunk(task.begin, at), self._t - 1 - at)
             if block > 0:
                 filling = prefill.session_of(self._runner, prompt_log_p=task.prompt_log_p)
-                step_loop.prefill(self._binding, row, at, block, filling)
+                row_loop.prefill(self._exchange.binding, row, at, block, filling)
                 if filling is not None:
                     self._donors.filled(row)
                 self._position[row] += block
@@ -179,7 +147,7 @@ class Slots:
             if self._position[row] >= min(task.begin, self._t - 1):
                 self._filling.popleft()
                 waiting = True
-                if not step_loop.rewinds(self._signature, self._t):
+                if not step_graph.rewinds(self._exchange.signature, self._t):
                     # The state of this prompt is there until the next step only.
                     for other in self._new:
                         self._share(other)
@@ -187,20 +155,20 @@ class Slots:
     def _share(self, row: int) -> None:
         task = self._tasks[row]
         assert task is not None
-        self._donors.share(self._loop, row, self._prompt(task))
+        self._donors.share(self._exchange.loop, row, self._prompt(task))
 
     def _launch(self, live: list[int]) -> None:
         """Run steps of the live rows; the others change nothing that is read later."""
         steps = self._steps(live)
         # Empty rows begin anew each time: there attention is shortest.
         position = np.full(self._rows, self._runner.first_position, np.int64)
-        if not step_loop.rewinds(self._signature, self._t):
+        if not step_graph.rewinds(self._exchange.signature, self._t):
             # A state must not move on from where its row has left it.
             position[self._donors.parked] = self._t
         position[live] = self._position[live]
         position[list(self._filling)] = self._t
-        step_loop.place(self._binding, position)
-        step_loop.run_rows(self._binding, steps, self._used(live))
+        step_loop.place(self._exchange.binding, position)
+        row_loop.run_rows(self._exchange.binding, steps, self._used(live))
         self._position[live] = np.minimum(self._position[live] + steps, self._t)
 
     def _steps(self, live: list[int]) -> int:
@@ -230,7 +198,7 @@ class Slots:
 
     def _read(self, live: list[int], before: NDArray[np.int64]) -> list[Drawn]:
         """Return what the live rows drew since their positions, and release slots of ended rows."""
-        found = step_loop.read_drawn(self._binding, self._signature)
+        found = row_loop.read_drawn(self._exchange.binding, self._exchange.signature)
         self._donors.values = found.values
         return [self._drawn(row, at, found) for row, at in zip(live, before.tolist(), strict=True)]
 
@@ -238,38 +206,21 @@ class Slots:
         """Return what a row drew since a position, and release its slot if it has ended."""
         task = self._tasks[row]
         assert task is not None
-        begin = max(before, task.begin)
-        end = max(begin, min(int(self._position[row]), task.end))
-        ended = task.ended if self._position[row] >= task.end else None
-        values = found.values[row, begin:end]
-        if task.stop:
-            stops = [i for i, value in enumerate(values.tolist()) if value in task.stop]
-            if stops:
-                values, ended = values[: stops[0] + 1], "stop"
-        new = slice(begin, begin + len(values))
-        log_p, log_q = found.log_p[row, new].copy(), found.log_q[row, new].copy()
-        first = begin == task.begin and (len(values) > 0 or ended is not None)
-        prompt = found.log_p[row, :begin].copy() if first and task.prompt_log_p else None
-        if any(each is not None and np.isnan(each).any() for each in (log_p, log_q, prompt)):
-            past = np.zeros(begin, np.float32) if prompt is None else prompt
-            at = (np.concatenate([past, log_p]), np.pad(log_q, (begin, 0)))
-            step_loop.check(at[0][None], task.index, at[1][None])
+        drawn = read_row(
+            self._exchange.binding, row, task, (before, int(self._position[row])), found
+        )
         self._donors.seen(row)
-        step_loop.check_values(values, self._runner.data.levels)
-        top = None
-        if task.logprobs:
-            part = slice(row, row + 1), new
-            top = step_loop.read_top(self._binding, task.logprobs, part).part(0)
-        if ended is not None:
+        draw_checks.check_values(drawn.values, self._runner.data.levels)
+        if drawn.ended is not None:
             self._release(row)
-        return Drawn(task, values.copy(), log_p, log_q, top, ended, prompt)
+        return drawn
 
     def _release(self, row: int) -> None:
         self._tasks[row] = None
         self._new.discard(row)
         if row in self._filling:
             self._filling.remove(row)
-        self._donors.release(self._loop, row)
+        self._donors.release(self._exchange.loop, row)
 
     def _near(self) -> list[int]:
         """Return the empty slots that a new tenant may take.
@@ -295,36 +246,6 @@ class Slots:
     @property
     def _position(self) -> NDArray[np.int64]:
         return self._donors.position
-
-    @property
-    def _loop(self) -> tuple[GraphSignature, Binding]:
-        assert self._taken is not None
-        return self._taken
-
-    @property
-    def _binding(self) -> Binding:
-        return self._loop[1]
-
-    @property
-    def _signature(self) -> GraphSignature:
-        return self._loop[0]
-
-    def _bound(self, graph: StepGraph) -> tuple[GraphSignature, Binding]:
-        """Return signature and binding; take one if there is none, or none of so wide a graph."""
-        graph = step_loop.wider(graph, self._graph)
-        if self._taken is not None and self._graph == graph:
-            return self._taken
-        before, old = self._held, self._taken
-        signature = self._runner.session(graph).signature
-        self._held = ExitStack()
-        with before:
-            lent: AbstractContextManager[Binding] = self._runner.binding(graph, self._rows)
-            binding = self._held.enter_context(lent)
-            step_loop.clear_settings(signature, binding, self._rows, self._runner.data.levels)
-            if old is not None:
-                step_loop.move(old[1], binding, old[0])
-        self._taken, self._graph = (signature, binding), graph
-        return self._taken
 
 
 def chunk(prompt: int, position: int) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ancestral import step_tensors as names
-from ancestral.engine import step_loop
+from ancestral.engine import step_graph, step_loop
 from ancestral.engine.noise import Noise
 from ancestral.engine.open import AutoregressiveEngine, LatentEngine
 from ancestral.engine.session import Binding
@@ -77,7 +77,7 @@ def _start(engine: AutoregressiveEngine, binding: Binding, batch: int) -> None:
     observed[:, :first] = 0
     given: dict[str, NDArray[Any]] = {names.U: Noise(0, 0).uniforms(batch, t)}
     signature = engine.session("step").signature
-    given |= step_loop.settings(signature, UNFILTERED, batch, engine.data.levels)
+    given |= step_graph.settings(signature, UNFILTERED, batch, engine.data.levels)
     labels = _labels(engine.data.num_classes, batch)
     if labels is not None:
         given[names.LABEL] = labels

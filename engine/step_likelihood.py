@@ -13,8 +13,8 @@ from jaxtyping import Float32, Int64
 from numpy.typing import ArrayLike, NDArray
 
 from ancestral.arrays import shown
-from ancestral.engine import arguments, budget, inputs, step_loop
-from ancestral.engine.generate import Generated
+from ancestral.engine import arguments, budget, draw_checks, inputs, step_graph, step_loop
+from ancestral.engine.prompt_batch import Generated
 from ancestral.engine.runner import Runner
 from ancestral.errors import InvalidInput
 from ancestral.step_tensors import U
@@ -94,7 +94,7 @@ def generated_log_prob(
     label = runner.labels(labels, len(given))
     log_p = _in_batches(runner, observed, prefixes, label, batch)
     log_p = np.where(observed >= 0, log_p, np.float32(0))
-    step_loop.check(log_p, 0)
+    draw_checks.check(log_p, 0)
     return [each[: (ids >= 0).sum()] for each, ids in zip(log_p, observed, strict=True)]
 
 
@@ -134,13 +134,13 @@ def _in_batches(
         batch: rows of a batch, or None.
     """
     signature, t = runner.session(_GRAPH).signature, runner.data.length
-    rewinds, blocks = step_loop.rewinds(signature, t), step_loop.takes_blocks(signature)
+    rewinds, blocks = step_graph.rewinds(signature, t), step_graph.takes_blocks(signature)
     rows = budget.rows_of_batch(signature, runner.backend.room, batch, len(x))
     parts = []
     for at in range(0, len(x), rows):
         part, lengths = x[at : at + rows], prefixes[at : at + rows]
         given = {U: np.full(part.shape, _UNIFORM)}
-        given |= step_loop.labelled(None if label is None else label[at : at + rows])
+        given |= step_graph.labelled(None if label is None else label[at : at + rows])
         prompts = np.where(np.arange(t) < lengths[:, None], part, -1)
         start = step_loop.Start(prompts, given, runner.first_position, blocks)
         with runner.binding(_GRAPH, len(part)) as binding:

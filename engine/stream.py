@@ -4,7 +4,7 @@ from collections.abc import AsyncIterable, Generator, Iterable, Iterator
 from types import TracebackType
 
 from ancestral.arrays import LARGEST, shown
-from ancestral.engine import arguments, budget, step_loop
+from ancestral.engine import arguments, budget, step_graph
 from ancestral.engine.desk import Control, Delta, Desk
 from ancestral.engine.request import Request
 from ancestral.engine.runner import Runner
@@ -127,8 +127,8 @@ def desk_of(
         graph = STEP_GRAPHS[0]
         for each in known:
             if isinstance(each, Request):
-                needed = step_loop.graph_of(each.sampling, graphs, each.logprobs)
-                graph = step_loop.wider(graph, needed)
+                needed = step_graph.graph_of(each.sampling, graphs, each.logprobs)
+                graph = step_graph.wider(graph, needed)
     signature = runner.session(graph).signature
     backend = (runner.backend.device, runner.backend.room)
     most = budget.SLOTS if known is None else max(1, len(known))

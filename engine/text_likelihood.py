@@ -28,7 +28,7 @@ import numpy as np
 from jaxtyping import Float32, Int64
 from numpy.typing import ArrayLike, NDArray
 
-from ancestral.engine import arguments, budget, inputs, likelihood, step_likelihood, step_loop
+from ancestral.engine import arguments, budget, draw_checks, inputs, likelihood, step_likelihood
 from ancestral.engine.arguments import Progress
 from ancestral.engine.runner import Runner
 from ancestral.engine.step_likelihood import PATHS, Path
@@ -177,7 +177,7 @@ def text_likelihood(
             seen[done:end] -= start
         if progress is not None:
             progress(end, len(x))
-    step_loop.check(log_prob[None], 0)
+    draw_checks.check(log_prob[None], 0)
     return TextLikelihood(log_prob, seen, t, stride, bool(first), best)
 
 

@@ -1,31 +1,17 @@
 """Run the known inputs of a bundle on a backend, and measure the errors of its answers in nats."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ancestral.engine import comparison, step_loop
+from ancestral.engine import comparison, verify_steps
 from ancestral.engine.comparison import Draws, Events, Floats, Limits, difference, worst
 from ancestral.engine.likelihood import log_prob_of
 from ancestral.engine.runner import Runner
-from ancestral.engine.session import Array, Binding
+from ancestral.engine.session import Array
 from ancestral.engine.top import GRAPH, top_of
 from ancestral.parity import ParityReport, SequenceParity
-from ancestral.sampling import SETTINGS, UNFILTERED
-from ancestral.step_tensors import (
-    LABEL,
-    LOG_PROB,
-    LOGITS,
-    OFFSETS,
-    POSITION,
-    REDRAWN,
-    STEP_GRAPHS,
-    VALUES,
-    U,
-    X,
-    fills_caches,
-    most_of,
-)
+from ancestral.step_tensors import LABEL, LOG_PROB, LOGITS, REDRAWN, STEP_GRAPHS, U, X, most_of
 from ancestral.units import bits_per_dim
 
 
@@ -105,10 +91,10 @@ def _replay(runner: Runner, answers: dict[str, Array], sampled: Events) -> _Repl
     stepped, drawn, forced = [], [], []
     for graph in STEP_GRAPHS:
         if graph in runner.bundle.manifest.graphs:
-            values, ways = _steps(runner, graph, answers, sampled)
+            values, ways = verify_steps.steps(runner, graph, answers, sampled)
             stepped.append(values)
             forced += ways
-            drawn += _with_settings(runner, graph, answers)
+            drawn += verify_steps.with_settings(runner, graph, answers)
     top, again = _most_probable(runner, answers, label)
     delta = difference(parallel, answers[LOG_PROB])
     return _Replay(delta, redrawn, kl, gap, top, again, stepped, drawn, forced)
@@ -231,114 +217,6 @@ def _most_probable(
 def _log_softmax(logits: Floats) -> Floats:
     shifted = logits - logits.max(axis=-1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
-
-
-def _steps(
-    runner: Runner, graph: str, answers: dict[str, Array], sampled: Events
-) -> tuple[Array, list[Array]]:
-    """Draw the samples step by step, and run all events in each way that the graph has.
-
-    Returns:
-        The values drawn from the uniforms of the samples, [samples, t]; and log p of the events in
-        nats, [n, t] each: step by step, as a block, and from a prefilled cache.
-    """
-    x, every = answers[X], np.arange(len(answers[X]))
-    n, t = x.shape
-    free = np.full_like(x[sampled], -1)
-    free[:, : runner.first_position] = x[sampled, : runner.first_position]
-    # All events, forced, and the samples, free, are rows of one batch: half as many steps.
-    rows = np.append(every, every[sampled])
-    binding = _stepped(runner, graph, answers, rows, np.concatenate([x, free]), prefill=False)
-    values = step_loop.read_values(binding)[n:, :t]
-    log_p = step_loop.read_log_p(binding)[:n, :t]
-    forced = [log_p]
-    del binding
-    if step_loop.takes_blocks(runner.session(graph).signature):
-        binding = _stepped(runner, graph, answers, every, x, prefill=True)
-        forced.append(step_loop.read_log_p(binding)[:, :t])
-        entry = runner.bundle.manifest.graphs.get("prefill")
-        if entry is not None and fills_caches(entry.signature):
-            half = max(t // 2, runner.first_position + 1)
-            cache = _prefilled(runner, x, half, answers.get(LABEL))
-            step_loop.resume(binding, cache, half, log_p)
-            step_loop.advance(binding, t - half)
-            forced.append(step_loop.read_log_p(binding)[:, :t])
-    return values, forced
-
-
-def _stepped(
-    runner: Runner,
-    graph: str,
-    answers: dict[str, Array],
-    rows: Array,
-    observed: Array,
-    *,
-    prefill: bool,
-) -> Binding:
-    """Return a loop that has run all positions of the known answers with these indices."""
-    start = _start(runner, graph, answers, rows, observed)
-    binding = runner.session(graph).bind({"b": len(rows), "s": 1})
-    done = step_loop.begin(binding, replace(start, prefill=prefill))
-    step_loop.advance(binding, observed.shape[1] - done)
-    return binding
-
-
-def _start(
-    runner: Runner, graph: str, answers: dict[str, Array], rows: Array, observed: Array
-) -> step_loop.Start:
-    """Return the inputs of a loop over the known answers with these indices, without settings."""
-    # The answers may have only the first positions of events: the others are never reached.
-    beyond = ((0, 0), (0, runner.data.length - observed.shape[1]))
-    given = {U: np.pad(answers[U][rows], beyond, constant_values=0.5)}
-    given |= step_loop.labelled(answers[LABEL][rows] if LABEL in answers else None)
-    signature = runner.session(graph).signature
-    given |= step_loop.settings(signature, UNFILTERED, len(rows), runner.data.levels)
-    events = np.pad(observed, beyond, constant_values=-1)
-    return step_loop.Start(events, given, runner.first_position, prefill=False)
-
-
-def _with_settings(
-    runner: Runner, graph: str, answers: dict[str, Array]
-) -> list[tuple[str, Array]]:
-    """Draw at each position given the events, with each event's temperature and filters.
-
-    After each step the drawn values are replaced by the events', so that the pasts are those of the
-    known answers.
-
-    Returns:
-        The name of their answers and the values, [n, t]; nothing if the graph takes no settings.
-    """
-    x, first = answers[X], runner.first_position
-    observed = np.full_like(x, -1)
-    observed[:, :first] = x[:, :first]
-    start = _start(runner, graph, answers, np.arange(len(x)), observed)
-    taken = {name: answers[name] for name in SETTINGS if name in start.given}
-    if not taken:
-        return []
-    binding = runner.session(graph).bind({"b": len(x), "s": 1})
-    step_loop.begin(binding, replace(start, given={**start.given, **taken}))
-    found, events = x.copy(), np.maximum(start.observed, 0)
-    events[:, : x.shape[1]] = x
-    for position in range(first, x.shape[1]):
-        step_loop.advance(binding, 1)
-        found[:, position] = step_loop.read_values(binding)[:, position]
-        step_loop.set_values(binding, events)
-    return [("tempered" if len(taken) == 1 else "filtered", found)]
-
-
-def _prefilled(runner: Runner, x: Array, end: int, label: Array | None) -> dict[str, Array]:
-    """Return the cache, by name, that prefill leaves after the positions of x before `end`."""
-    session, first = runner.session("prefill"), runner.first_position
-    inputs = {
-        VALUES: np.pad(x, ((0, 0), (0, runner.data.length - x.shape[1]))),
-        POSITION: np.full(len(x), first),
-        OFFSETS: np.arange(end - first),
-    } | step_loop.labelled(label)
-    for pair in session.signature.carried:
-        spec = session.signature.input(pair.input)
-        inputs[pair.input] = np.full(spec.shape({"b": len(x)}), pair.initial, spec.host)
-    cache = session.run(inputs)
-    return {pair.input: cache[pair.output] for pair in session.signature.carried}
 
 
 def _follow(got: Array, expected: Array, margin: Array, limit: float) -> Draws:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ancestral.engine import AutoregressiveEngine, step_loop
+from ancestral.engine import AutoregressiveEngine, row_loop, step_graph, step_loop
 from ancestral.engine.request import Task, task_of
 from ancestral.engine.slots import chunk
 from ancestral.engine.timing import seconds
@@ -55,12 +55,12 @@ def measure(engine: AutoregressiveEngine, workload: Workload, slots: int, seed: 
     session = engine.session("step")
     signature, t = session.signature, engine.data.length
     binding = session.bind({"b": slots, "s": 1})
-    step_loop.clear_settings(signature, binding, slots, engine.data.levels)
-    blocks = step_loop.prefills(signature, t)
+    row_loop.clear_settings(signature, binding, slots, engine.data.levels)
+    blocks = step_graph.prefills(signature, t)
     prompts = np.zeros(len(workload.requests))
     for i, request in enumerate(workload.requests):
         task = task_of(engine, request, i)
-        step_loop.take(signature, binding, i % slots, task.start)
+        row_loop.take(signature, binding, i % slots, task.start)
         if blocks:
             prompts[i] = seconds(lambda: _prefill(binding, i % slots, task))  # noqa: B023
     random = np.random.default_rng(seed)
@@ -70,7 +70,7 @@ def measure(engine: AutoregressiveEngine, workload: Workload, slots: int, seed: 
         rows = random.choice(len(new), slots, p=new / new.sum())
         position = workload.prompts[rows] + random.integers(0, new[rows])
         step_loop.place(binding, np.minimum(position, t - STEPS).clip(engine.first_position))
-        times.append(seconds(lambda: step_loop.run_rows(binding, STEPS, None)) / STEPS)
+        times.append(seconds(lambda: row_loop.run_rows(binding, STEPS, None)) / STEPS)
     return Costs(float(np.mean(times[1:])), prompts)
 
 
@@ -78,5 +78,5 @@ def _prefill(binding: step_loop.Binding, row: int, task: Task) -> None:
     at = task.start.first_position
     while at < task.begin:
         block = chunk(task.begin, at)
-        step_loop.prefill(binding, row, at, block)
+        row_loop.prefill(binding, row, at, block)
         at += block

@@ -16,7 +16,8 @@ from ancestral.engine.backends.triton import TritonBinding, TritonSession
 from ancestral.engine.comparison import Limits
 from ancestral.engine.noise import Noise
 from ancestral.engine.session import Binding, Session
-from ancestral.engine.step_loop import LoopResult, Start, draw, settings
+from ancestral.engine.step_graph import settings
+from ancestral.engine.step_loop import LoopResult, Start, draw
 from ancestral.parity import tolerance
 from ancestral.sampling import UNFILTERED
 from ancestral.step_tensors import POSITION

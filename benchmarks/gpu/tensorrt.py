@@ -16,7 +16,8 @@ from ancestral.bundles.manifest import MANIFEST
 from ancestral.engine import AutoregressiveEngine
 from ancestral.engine.backends.tensorrt import TensorRtBackend, gpu_of
 from ancestral.engine.backends.tensorrt_library import preferred
-from ancestral.engine.step_loop import STEPS_PER_LAUNCH, settings
+from ancestral.engine.step_graph import settings
+from ancestral.engine.step_loop import STEPS_PER_LAUNCH
 from ancestral.errors import AncestralError, BackendUnavailable
 from ancestral.plans.store import PlanStore
 from ancestral.sampling import UNFILTERED

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ancestral.engine import AutoregressiveEngine, Sampling, step_loop
+from ancestral.engine import AutoregressiveEngine, Sampling, step_graph, step_loop
 from ancestral.engine.noise import Noise
 
 SEED = 3
@@ -17,7 +17,7 @@ def long_run(made: AutoregressiveEngine, counts: Sequence[int]) -> list[Any]:
     observed = np.full((2, made.data.length), -1)
     given = {} if made.data.num_classes is None else {"label": np.array([0, 1])}
     signature = made.session("step").signature
-    given |= step_loop.settings(signature, Sampling(), 2, made.data.levels)
+    given |= step_graph.settings(signature, Sampling(), 2, made.data.levels)
     step_loop.begin(binding, step_loop.Start(observed, given, noise=Noise(SEED, 0)))
     for count in counts:
         binding.run(count)

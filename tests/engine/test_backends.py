@@ -14,7 +14,7 @@ from ancestral import parity
 from ancestral.engine import Engine
 from ancestral.engine.backends import BACKENDS, onnxruntime, probe
 from ancestral.engine.backends.entry import check_release
-from ancestral.engine.step_loop import check_values
+from ancestral.engine.draw_checks import check_values
 from ancestral.errors import BackendUnavailable, BundleError, InvalidInput
 from ancestral.train.models.transformer import Transformer
 from ancestral.train.models.transformer_config import TransformerConfig

@@ -12,7 +12,7 @@ import pytest
 
 from ancestral.bundles import bundle as bundle_module
 from ancestral.bundles.bundle import Bundle
-from ancestral.engine import AutoregressiveEngine, LatentEngine, step_loop
+from ancestral.engine import AutoregressiveEngine, LatentEngine, draw_checks
 from ancestral.engine import verify as verify_module
 from ancestral.engine.backends.onnxruntime_session import OnnxRuntimeSession
 from ancestral.errors import BundleError, NotADistribution
@@ -127,7 +127,7 @@ def test_weights_that_become_nan(path: Path, monkeypatch: pytest.MonkeyPatch) ->
         scale_weights(path / WEIGHTS)
         raise NotADistribution("logits")
 
-    monkeypatch.setattr(step_loop, "check", check)
+    monkeypatch.setattr(draw_checks, "check", check)
     with pytest.raises(BundleError, match=CHANGED):
         engine.sample(1, 0)
 

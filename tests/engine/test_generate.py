@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ancestral.engine import AutoregressiveEngine, Sampling, step_loop
+from ancestral.engine import AutoregressiveEngine, Sampling, draw_checks, step_graph, step_loop
 from ancestral.engine import generate as module
-from ancestral.engine.generate import Generated
+from ancestral.engine.prompt_batch import Generated, Options
 from ancestral.errors import InvalidInput, NotADistribution
 from tests.conftest import Load, autoregressive
 from tests.laws.laws import assert_close, limits
@@ -111,8 +111,8 @@ def test_rows_planted(load: Load, monkeypatch: pytest.MonkeyPatch, fault: str) -
     if which == "clip":
         monkeypatch.setattr(module.np, "clip", lambda lengths, first, done: lengths * 0 + done)
     else:
-        takes_blocks = step_loop.takes_blocks
-        monkeypatch.setattr(step_loop, "rewinds", lambda signature, _: takes_blocks(signature))
+        takes_blocks = step_graph.takes_blocks
+        monkeypatch.setattr(step_graph, "rewinds", lambda signature, _: takes_blocks(signature))
     with pytest.raises(AssertionError, match=words):
         check_rows(autoregressive(load, toy, "torch"), Sampling())
 
@@ -217,9 +217,7 @@ def test_stream(load: Load, backend: str) -> None:
 def test_progress_reaches_its_end(load: Load) -> None:
     engine = autoregressive(load, "text", "torch")
     reports: list[tuple[int, int]] = []
-    options = module.Options(
-        4, (), batch=2, progress=lambda done, total: reports.append((done, total))
-    )
+    options = Options(4, (), batch=2, progress=lambda done, total: reports.append((done, total)))
     list(module.generate_batches(engine, [[1], [2], [3]], options))
     assert reports[-1] == (1000, 1000)
     assert reports == sorted(reports)
@@ -280,7 +278,7 @@ def test_empty_prompt_needs_a_start(load: Load) -> None:
 
 
 def test_options_are_refused_immediately(load: Load) -> None:
-    engine, options = autoregressive(load, "text", "torch"), module.Options()
+    engine, options = autoregressive(load, "text", "torch"), Options()
     with pytest.raises(InvalidInput):
         module.generate_batches(engine, [[999]], options)
     with pytest.raises(InvalidInput):
@@ -290,9 +288,9 @@ def test_options_are_refused_immediately(load: Load) -> None:
 def test_everything_banned() -> None:
     """A NaN only under the distribution drawn from is the fault of the bias, and is named so."""
     log_p = np.zeros((2, 3), np.float32)
-    step_loop.check(log_p, 4, log_p)
+    draw_checks.check(log_p, 4, log_p)
     log_q = np.where(np.eye(2, 3) > 0, np.float32(np.nan), log_p)
     with pytest.raises(NotADistribution, match=r"sample 4: all values .* at position 0, sample 5"):
-        step_loop.check(log_p, 4, log_q)
+        draw_checks.check(log_p, 4, log_q)
     with pytest.raises(NotADistribution, match=r"sample 4: logits are NaN .* weights"):
-        step_loop.check(log_q, 4, log_q)
+        draw_checks.check(log_q, 4, log_q)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ancestral.engine import AutoregressiveEngine, Request, slots, step_loop
+from ancestral.engine import AutoregressiveEngine, Request, row_loop, slots
 from tests.conftest import Load, autoregressive
 from tests.text_toys import CONTEXT
 
@@ -21,13 +21,13 @@ def text(load: Load) -> AutoregressiveEngine:
 def launches(monkeypatch: pytest.MonkeyPatch) -> list[Launch]:
     """Steps and rows of each launch, in order."""
     found: list[Launch] = []
-    real = step_loop.run_rows
+    real = row_loop.run_rows
 
     def run_rows(binding: Any, steps: int, rows: slice | None) -> None:
         found.append((steps, rows))
         real(binding, steps, rows)
 
-    monkeypatch.setattr(step_loop, "run_rows", run_rows)
+    monkeypatch.setattr(row_loop, "run_rows", run_rows)
     return found
 
 

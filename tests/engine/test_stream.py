@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ancestral.engine import AutoregressiveEngine, Delta, Engine, Request, Sampling, budget, slots
+from ancestral.engine import (
+    AutoregressiveEngine,
+    Delta,
+    Engine,
+    Request,
+    Sampling,
+    budget,
+    row_loop,
+)
 from ancestral.engine.stop_text import RowText
 from ancestral.errors import InvalidInput, NotADistribution
 from ancestral.text.tokenizer import Bytes, Words
@@ -242,14 +250,14 @@ def test_a_callback_that_raises(text: AutoregressiveEngine) -> None:
 def test_nan(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     """A row that has drawn from no distribution is refused, by its index."""
     engine = autoregressive(load, "text", "torch")
-    real = slots.step_loop.read_drawn
+    real = row_loop.read_drawn
 
     def read(binding: Any, signature: Any) -> Any:
         found = real(binding, signature)
         found.log_p[1, 6] = np.nan
         return found
 
-    monkeypatch.setattr(slots.step_loop, "read_drawn", read)
+    monkeypatch.setattr(row_loop, "read_drawn", read)
     with pytest.raises(NotADistribution, match=r"sample 1: logits are .* at position 6"):
         list(engine.stream(requests(2)))
 
@@ -264,7 +272,7 @@ def test_nan_of_a_tenant_is_cleaned(load: Load, backend: str) -> None:
     for delta in stream:
         found.append(delta)
         if delta.ended and delta.request == 0:
-            binding = stream._desk._slots._binding
+            binding = stream._desk._slots._exchange.binding
             for name in ("k_0", "v_0", "k_1", "v_1", "log_p"):
                 binding.write(name, np.full_like(binding.read(name), np.nan))
     assert joined(found) == expected

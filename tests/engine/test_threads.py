@@ -14,7 +14,8 @@ import pytest
 
 from ancestral.engine import AutoregressiveEngine, LatentEngine, Sampling, step_loop
 from ancestral.engine.backends.onnxruntime_session import OnnxRuntimeBinding, OnnxRuntimeSession
-from ancestral.engine.generate import Options, generate_batches
+from ancestral.engine.generate import generate_batches
+from ancestral.engine.prompt_batch import Options
 from ancestral.errors import InvalidInput
 from tests.conftest import Load, autoregressive
 from tests.engine.simulated_plans import engine as compiled_engine

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ancestral.dataspec import DataSpec
-from ancestral.engine import AutoregressiveEngine, Engine, Sampling, step_loop
+from ancestral.engine import AutoregressiveEngine, Engine, Sampling, step_graph, step_loop
 from ancestral.engine.backends.triton import TritonBinding
 from ancestral.engine.noise import Noise
 from ancestral.errors import BackendUnavailable, InvalidInput, NotADistribution
@@ -142,7 +142,7 @@ def check_idle_steps(engine: AutoregressiveEngine) -> None:
     observed[:, :first] = 0
     given = {} if engine.data.num_classes is None else {"label": np.arange(rows) % 2}
     signature = engine.session("step").signature
-    given |= step_loop.settings(signature, Sampling(), rows, engine.data.levels)
+    given |= step_graph.settings(signature, Sampling(), rows, engine.data.levels)
     drawn = []
     for idle in (False, True):
         binding = engine.session("step").bind({"b": rows, "s": 1})

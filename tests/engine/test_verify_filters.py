@@ -10,13 +10,13 @@ from torch import Tensor
 
 from ancestral.cli.present.parity_table import parity_tables
 from ancestral.dataspec import DataSpec
-from ancestral.engine import Engine, step_loop
+from ancestral.engine import Engine
 from ancestral.engine.comparison import Draws
 from ancestral.engine.session import Binding
 from ancestral.errors import BundleError
 from ancestral.export.bundle import export_bundle
 from ancestral.parity import ParityReport
-from ancestral.step_tensors import takes_temperature
+from ancestral.step_tensors import STEP_GRAPHS, takes_temperature
 from ancestral.train.models.graphs import GraphName
 from ancestral.train.models.transformer import Transformer
 from ancestral.train.models.transformer_config import TransformerConfig
@@ -46,7 +46,7 @@ def draws(engine: Engine, unexplained: bool = False) -> ParityReport:
     """Return the report, after comparing the number of draws with that of the steps."""
     report = engine.verify()
     assert isinstance(report, ParityReport)
-    graphs = [name for name in step_loop.STEP_GRAPHS if name in engine.bundle.manifest.graphs]
+    graphs = [name for name in STEP_GRAPHS if name in engine.bundle.manifest.graphs]
     drawn = sum(takes_temperature(engine.session(name).signature) for name in graphs)
     assert report.filtered_draws == drawn * report.events * report.positions
     assert (report.filtered_unexplained > 0) == unexplained, report.failures

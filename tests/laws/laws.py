@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ancestral.engine import Engine, Sampling, step_loop
+from ancestral.engine import Engine, Sampling, step_graph
 from ancestral.engine.comparison import Limits
 from ancestral.engine.noise import Noise
 from ancestral.parity import tolerance
@@ -59,7 +59,7 @@ def given(
     """Return the inputs of a plain step graph with n rows, labels if there are any."""
     u = Noise(11, 0).uniforms(n, engine.data.length)
     signature = engine.session("step").signature
-    settings = step_loop.settings(signature, Sampling(), n, engine.data.levels)
+    settings = step_graph.settings(signature, Sampling(), n, engine.data.levels)
     return {"u": u} | settings | ({} if label is None else {"label": label})
 
 

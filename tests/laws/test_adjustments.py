@@ -19,6 +19,7 @@ from ancestral.engine import (
     Engine,
     Request,
     Sampling,
+    step_graph,
     step_loop,
 )
 from ancestral.engine.noise import Noise
@@ -168,9 +169,9 @@ def run(engine: Engine, graph: str, sampling: Sampling) -> step_loop.LoopResult:
     """Draw by a step graph, whether or not it is the one that these settings need."""
     n, data = 6, engine.data
     signature = engine.session(graph).signature
-    given = step_loop.settings(signature, sampling, n, data.levels)
+    given = step_graph.settings(signature, sampling, n, data.levels)
     if data.num_classes is not None:
-        given |= step_loop.labelled(np.arange(n) % data.num_classes)
+        given |= step_graph.labelled(np.arange(n) % data.num_classes)
     observed = np.full((n, data.length), -1)
     start = step_loop.Start(observed, given, 0, noise=Noise(8, 0))
     binding = engine.session(graph).bind({"b": n, "s": 1})

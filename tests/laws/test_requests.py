@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ancestral.engine import AutoregressiveEngine, Engine, Request, Sampling, slots, step_loop
+from ancestral.engine import (
+    AutoregressiveEngine,
+    Engine,
+    Request,
+    Sampling,
+    row_loop,
+    slots,
+    step_loop,
+)
 from ancestral.engine.noise import Noise
 from tests.conftest import Load, autoregressive
 
@@ -209,7 +217,7 @@ def test_company_planted(
     load: Load, monkeypatch: pytest.MonkeyPatch, backend: str, fault: str
 ) -> None:
     """A tenant that draws with its slot's noise, or keeps what the last tenant was given."""
-    monkeypatch.setattr(step_loop, "take", TAKES[fault](step_loop.take))
+    monkeypatch.setattr(row_loop, "take", TAKES[fault](row_loop.take))
     with pytest.raises(AssertionError, match=r"though u is|log p of a request"):
         check_company(autoregressive(load, "tiny", backend), "tiny", "refilled")
 
@@ -230,9 +238,9 @@ def test_cache_of_the_last_tenant_planted(
 
 def test_position_of_the_last_tenant_planted(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     """A state that goes on from that of the last tenant: no row begins at the first position."""
-    prefill = step_loop.prefill
+    prefill = row_loop.prefill
     monkeypatch.setattr(
-        step_loop,
+        row_loop,
         "prefill",
         lambda binding, row, position, *rest: prefill(binding, row, max(position, 1), *rest),
     )
@@ -242,7 +250,7 @@ def test_position_of_the_last_tenant_planted(load: Load, monkeypatch: pytest.Mon
 
 def check_chunks(engine: AutoregressiveEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each prompt runs in the same chunks in every company."""
-    take, prefill = step_loop.take, step_loop.prefill
+    take, prefill = row_loop.take, row_loop.prefill
     found: list[dict[int, list[tuple[int, int]]]] = []
     tenants: dict[int, int] = {}
 
@@ -255,8 +263,8 @@ def check_chunks(engine: AutoregressiveEngine, monkeypatch: pytest.MonkeyPatch) 
         found[-1][tenants[row]].append((position, block))
         prefill(binding, row, position, block, *rest)
 
-    monkeypatch.setattr(step_loop, "take", taken)
-    monkeypatch.setattr(step_loop, "prefill", filled)
+    monkeypatch.setattr(row_loop, "take", taken)
+    monkeypatch.setattr(row_loop, "prefill", filled)
     requests = requests_of(engine)
     found.append(defaultdict(list))
     for request in requests:

@@ -15,7 +15,8 @@ from ancestral.cli.samples import Draw
 from ancestral.cli.text_input import encode_texts, read_lines, without_mark
 from ancestral.decimals import decimal, decimals
 from ancestral.engine import AutoregressiveEngine, Generated
-from ancestral.engine.generate import Options, generate_batches
+from ancestral.engine.generate import generate_batches
+from ancestral.engine.prompt_batch import Options
 from ancestral.errors import InvalidInput
 from ancestral.progress import progress_bar
 from ancestral.text.tokenizer import Tokenizer
