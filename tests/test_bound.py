@@ -31,11 +31,13 @@ def terms(seed: int, scale: float, k: int = 40) -> Terms:
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 10**6), st.floats(0.0, 200.0), st.lists(st.integers(0, 40), max_size=6))
 def test_any_cut(seed: int, scale: float, cuts: list[int]) -> None:
-    """Draws added in any pieces give the same bound, to 1e-9."""
+    """Draws added in any pieces give the same bound, to 1e-9, and errors to the root of 1e-14."""
     whole, cut = reduced(terms(seed, scale), []), reduced(terms(seed, scale), cuts)
     for name in ("elbo", "iwae", "reconstruction", "kl", "stderr_elbo", "stderr_iwae", "ess"):
         got, expected = getattr(cut, name), getattr(whole, name)
-        assert np.allclose(got, expected, rtol=1e-9, atol=1e-9), name
+        # An error is the root of a difference, which cancels if all weights are nearly the same.
+        limit = 1e-7 if name.startswith("stderr") else 1e-9
+        assert np.allclose(got, expected, rtol=1e-9, atol=limit), name
     assert cut.k == 40
 
 

@@ -17,14 +17,19 @@ LINKS = tuple(
     f"src/ancestral/{folder}/" for folder in ("train", "export", "engine", "triton_kernels")
 )
 PRODUCT = ("src/ancestral", "train", "export", "engine", "benchmarks")
+SETTINGS = {"temperature", "top_k", "top_p", "min_p"}
 OTHER_MEANINGS = {
+    "benchmarks/peers/cells.py": {"log_p"},  # a word of the runner to its processes
+    "benchmarks/peers/worker.py": {"log_p", "temperature", "top_p"},  # the same, and arguments
     "engine/inputs.py": {"observed"},  # an argument, in errors
     "engine/likelihood.py": {"u"},  # an argument, in errors
+    "export/filter_answers.py": SETTINGS,  # tensors of known_answers.safetensors
     "export/known_answers.py": {"u"},  # a tensor of known_answers.safetensors
     "export/trace/comparison.py": {"u"},  # a kind of dtype
     "export/trace/known_inputs.py": {"temperature", "u"},  # tensors of latent graphs
     "src/ancestral/arrays.py": {"u"},  # a kind of dtype
-    "src/ancestral/bundles/answers.py": {"u"},  # a tensor of known_answers.safetensors
+    # tensors of known_answers.safetensors
+    "src/ancestral/bundles/answers.py": {"u", "temperature", "top_k", "top_p"},
     "src/ancestral/cli/events.py": {"observed"},  # a key of a file
     "src/ancestral/cli/present/evaluation.py": {"values"},  # a word
     # keys of a file

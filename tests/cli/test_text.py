@@ -142,10 +142,10 @@ def test_stream_shows_the_same(cli: Cli, bundle: Path, monkeypatch: pytest.Monke
     from ancestral.cli import generation
 
     monkeypatch.setattr(generation.sys.stdout, "isatty", lambda: True, raising=False)
-    assert generation._streams(None, "-", 1)
-    assert not generation._streams(None, "-", 2)
-    assert not generation._streams(None, "out.txt", 1)
-    assert not generation._streams(False, "-", 1)
+    assert generation._streams(generation.Prompts(), "-", 1)
+    assert not generation._streams(generation.Prompts(), "-", 2)
+    assert not generation._streams(generation.Prompts(), "out.txt", 1)
+    assert not generation._streams(generation.Prompts(stream=False), "-", 1)
 
 
 def test_ids_stream(cli: Cli, bundles: Bundles) -> None:

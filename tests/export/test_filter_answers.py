@@ -1,12 +1,14 @@
 """Known answers of draws with settings: the values by definition, and the certificate of ties."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from ancestral.export.filter_answers import DRAWN, MARGINS, filter_answers, samplings
-from ancestral.sampling import Sampling
+from ancestral.sampling import SETTINGS, Sampling
 from tests.likelihoods import oracle
 
 P = (0.3, 0.5, 0.15, 0.05)
@@ -16,9 +18,10 @@ P = (0.3, 0.5, 0.15, 0.05)
 def answers(
     log_p: Tensor, sampling: Sampling, u: Tensor, near: Tensor | None = None
 ) -> dict[str, Tensor]:
+    every: Any = sampling.settings(log_p.shape[-1])
     chosen = {
-        name: value if isinstance(value, int) else float(np.float32(value))
-        for name, value in sampling.settings(log_p.shape[-1]).items()
+        name: every[name] if dtype == "int64" else float(np.float32(every[name]))
+        for name, dtype in SETTINGS.items()
     }
     return filter_answers(log_p, log_p.float() if near is None else near, u, chosen)
 

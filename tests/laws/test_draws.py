@@ -124,7 +124,8 @@ def test_grid_in_onnx(v: int) -> None:
 
 def typed(sampling: Sampling, v: int) -> dict[str, np.generic]:
     """What a filtered step takes for one row."""
-    return {name: np.dtype(SETTINGS[name]).type(n) for name, n in sampling.settings(v).items()}
+    every = sampling.settings(v)
+    return {name: np.dtype(dtype).type(every[name]) for name, dtype in SETTINGS.items()}
 
 
 def test_filtered_grid_in_onnx() -> None:

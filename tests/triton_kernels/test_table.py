@@ -18,7 +18,7 @@ FOLDER = Path(__file__).parents[2] / "triton_kernels"
 
 
 def recorded(toys: tuple[str, ...]) -> set[Callable[..., Any]]:
-    """Return the entries of the table that a step and a parallel pass of toys call."""
+    """Return the entries of the table that steps and a parallel pass of toys call."""
     called: set[Callable[..., Any]] = set()
 
     def recorder(entry: Callable[..., Any]) -> Callable[..., Any]:
@@ -31,7 +31,7 @@ def recorded(toys: tuple[str, ...]) -> set[Callable[..., Any]]:
     with torch.no_grad(), Kernels({entry: recorder(entry) for entry in table()}):
         for toy in toys:
             model = make(toy)
-            for name in ("step", "log_prob"):
+            for name in ("step", "step_full", "log_prob"):
                 program = build(name, model)
                 sizes = {"b": 2, "s": 1, "t": 3}
                 specs = program.signature.inputs
