@@ -155,9 +155,9 @@ def test_ids_stream(cli: Cli, bundles: Bundles) -> None:
 
 def interrupt_at(call: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Send Ctrl-C when the loop reads its tokens for the given time, counted from 1."""
-    from ancestral.engine.generate import _Run
+    from ancestral.engine.prompt_batch import PromptBatch
 
-    real, looks = _Run._look, 0
+    real, looks = PromptBatch._look, 0
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def look(self: Any, *arguments: Any) -> None:
@@ -167,7 +167,7 @@ def interrupt_at(call: int, monkeypatch: pytest.MonkeyPatch) -> None:
             signal.raise_signal(signal.SIGINT)
         real(self, *arguments)
 
-    monkeypatch.setattr(_Run, "_look", look)
+    monkeypatch.setattr(PromptBatch, "_look", look)
 
 
 def test_interrupt_keeps_what_is_finished(
