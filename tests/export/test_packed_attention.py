@@ -19,13 +19,16 @@ from tests.toys import widen
 DATA = DataSpec(name="images", event_shape=(3, 4), levels=5, num_classes=2)
 WINDOWS = {"window": 3, "windowed": (0,)}
 PACKED = {
-    "plain": {},
     "above": {"above": True},
     "grouped": {"heads": 4, "kv_heads": 2, "head_width": 8},
+}
+MORE_PACKED = {
+    "plain": {},
     "one group": {"heads": 3, "kv_heads": 1, "head_width": 8, "bias": ("out",)},
     "windows": {"heads": 4, "kv_heads": 2, "head_width": 8, **WINDOWS},
     "parallel": {"parallel": True, "norm": "rms", "bias": ()},
 }
+"""Slow, because each case exports a step twice."""
 KEPT = {
     "normalised heads": {"head_norms": True},
     "rotary": {"positions": "rotary"},
@@ -92,7 +95,16 @@ def inputs_of(program: Program, rows: int, block: int, position: list[int]) -> d
     return given | drawn | at | (warm if "temperature" in given else {})
 
 
-@pytest.mark.parametrize("config", PACKED.values(), ids=PACKED)
+@pytest.mark.parametrize(
+    "config",
+    [
+        *(pytest.param(config, id=name) for name, config in PACKED.items()),
+        *(
+            pytest.param(config, id=name, marks=pytest.mark.slow)
+            for name, config in MORE_PACKED.items()
+        ),
+    ],
+)
 def test_same_bits(config: dict[str, Any]) -> None:
     """A packed graph gives every output of a split one, to the bit, in steps and in blocks."""
     program = program_of(config)
