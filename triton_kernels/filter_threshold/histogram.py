@@ -1,0 +1,61 @@
+"""The threshold of top-p from a histogram of the mass, for rows that are too flat to be sorted.
+
+Buckets of z have equal widths from 0 down to the row's least z. The bucket that contains the
+threshold is the first where the cumulative mass reaches P. The highest values of this bucket and
+those below are sorted, which ends the search if their mass fills what P needs beyond the bucket.
+"""
+
+from typing import Any
+
+from onnx_ir import DataType
+
+from ancestral.triton_kernels.onnx_nodes import Value, integer, ints, number
+
+BUCKETS = 4096
+"""Most buckets of a row."""
+DEEPEST = -32.0
+"""Lowest edge of a bucket but the last, in nats: a million values below have less than 1e-7."""
+_SHALLOWEST = -1e-3
+"""Highest edge of the last bucket: the width is above 0 where all logits are equal."""
+UNDECIDED = 1.0
+"""Stands for a threshold that is not known; every threshold is at most 0."""
+
+
+def top_p_threshold(nodes: Any, z: Value, w: Value, enough: Value, v: int) -> Value:
+    """Return the threshold of top-p, or UNDECIDED, [n, 1].
+
+    Args:
+        nodes: where the nodes are written, `op` or a branch.
+        z: logits minus their maximum, [n, v], not NaN.
+        w: exp z.
+        enough: mass that top-p keeps, [n, 1], above 0; a row with 0 is undecided.
+        v: number of values.
+    """
+    last, buckets, highest = ints(-1), min(v, BUCKETS), highest_of(v)
+    least = nodes.ReduceMin(z, last, keepdims=1)
+    least = nodes.Clip(least, number(DEEPEST), number(_SHALLOWEST))
+    scale = nodes.Div(number(1.0 - buckets), least)
+    scaled = nodes.Min(nodes.Mul(z, scale), number(buckets - 1.0))
+    # The conversion rounds towards 0, so a higher z is never in a later bucket.
+    bucket = nodes.Cast(scaled, to=DataType.INT64)
+    some = w if buckets == v else nodes.Slice(w, ints(0), ints(buckets), last)
+    masses = nodes.ScatterElements(nodes.Sub(some, some), bucket, w, axis=-1, reduction="add")
+    # In float64: sums of thousands of buckets in float32 would be off by more than one value.
+    masses = nodes.Cast(masses, to=DataType.DOUBLE)
+    sums, target = nodes.CumSum(masses, integer(-1)), nodes.Cast(enough, to=DataType.DOUBLE)
+    first = nodes.ArgMax(nodes.Min(sums, target), axis=-1, keepdims=1)
+    before = nodes.GatherElements(nodes.Sub(sums, masses), first, axis=-1)
+    rest = nodes.Cast(nodes.Sub(target, before), to=DataType.FLOAT)
+    below = nodes.Where(nodes.GreaterOrEqual(bucket, first), z, number(-float("inf")))
+    ordered, _ = nodes.TopK(below, ints(highest), axis=-1)
+    kept = nodes.Exp(ordered)
+    inside = nodes.Less(nodes.CumSum(kept, integer(-1), exclusive=1), rest)
+    nucleus = nodes.ReduceMin(nodes.Where(inside, ordered, number(float("inf"))), last, keepdims=1)
+    filled = nodes.GreaterOrEqual(nodes.ReduceSum(kept, last, keepdims=1), rest)
+    decided = nodes.And(filled, nodes.Greater(enough, number(0.0)))
+    return nodes.Where(decided, nucleus, number(UNDECIDED))
+
+
+def highest_of(v: int) -> int:
+    """Return how many values of the bucket and below are sorted."""
+    return min(v, 16 if v <= 1024 else 32)
