@@ -34,7 +34,7 @@ def top_p_threshold(nodes: Any, z: Value, w: Value, enough: Value, v: int) -> Va
     last, buckets, highest = ints(-1), min(v, BUCKETS), highest_of(v)
     least = nodes.ReduceMin(z, last, keepdims=1)
     least = nodes.Clip(least, number(DEEPEST), number(_SHALLOWEST))
-    scale = nodes.Div(number(1.0 - buckets), least)
+    scale = nodes.Div(number(buckets - 1.0), least)
     scaled = nodes.Min(nodes.Mul(z, scale), number(buckets - 1.0))
     # The conversion rounds towards 0, so a higher z is never in a later bucket.
     bucket = nodes.Cast(scaled, to=DataType.INT64)

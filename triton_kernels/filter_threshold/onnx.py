@@ -26,6 +26,9 @@ from ancestral.triton_kernels.onnx_nodes import Form, Translations, Value, integ
 
 SORTED = 64
 """Most values that are always sorted as a whole."""
+SORTED_ALONE = 256
+"""Most values that are sorted as a whole in batches of fewer than MANY rows: fewer nodes."""
+MANY = 8
 SORTABLE = 1024
 """Most values that are sorted as a whole, rather than bisected, in undecided rows."""
 _INFINITY = float("inf")
@@ -33,7 +36,7 @@ _INFINITY = float("inf")
 
 def translations(form: Form) -> Translations:
     """Return the ONNX nodes of the operator in one form."""
-    nodes = _staged if form == "onnxruntime" else _portable
+    nodes = _onnxruntime if form == "onnxruntime" else _portable
     return {filter_threshold._opoverload: nodes}
 
 
@@ -51,32 +54,46 @@ def _portable(z: Value, w: Value, top_k: Value, top_p: Value, min_p: Value) -> V
     return bisected(op, z, w, top_k, top_p, min_p)
 
 
-def _staged(z: Value, w: Value, top_k: Value, top_p: Value, min_p: Value) -> Value:
+def _onnxruntime(z: Value, w: Value, top_k: Value, top_p: Value, min_p: Value) -> Value:
     v = z.shape[-1] if z.shape is not None else None
     given = (z, w, top_k, top_p, min_p)
     if not isinstance(v, int):
         return bisected(op, *given)
     if v <= SORTED:
         return _sorted(op, *given, v)
-    axes = ints(1, 2)
-    k, p = op.Unsqueeze(top_k, axes), op.Unsqueeze(top_p, axes)
-    lowest = op.Log(op.Unsqueeze(min_p, axes))
-    narrow, open_end = op.Less(p, number(1.0)), op.GreaterOrEqual(k, integer(v))
-    enough = op.Mul(p, op.ReduceSum(w, ints(-1), keepdims=1))
+    if v > SORTED_ALONE:
+        return _staged(op, *given, v)
+    few, many = Branch("few"), Branch("many")
+    return op.If(
+        op.Less(op.Size(top_k), integer(MANY)),
+        then_branch=few.graph(_sorted(few, *given, v)),
+        else_branch=many.graph(_staged(many, *given, v)),
+    )
+
+
+def _staged(
+    nodes: Any, z: Value, w: Value, top_k: Value, top_p: Value, min_p: Value, v: int
+) -> Value:
+    """The threshold of each row, from the first stage that decides it."""
+    axes, given = ints(1, 2), (z, w, top_k, top_p, min_p)
+    k, p = nodes.Unsqueeze(top_k, axes), nodes.Unsqueeze(top_p, axes)
+    lowest = nodes.Log(nodes.Unsqueeze(min_p, axes))
+    narrow, open_end = nodes.Less(p, number(1.0)), nodes.GreaterOrEqual(k, integer(v))
+    enough = nodes.Mul(p, nodes.ReduceSum(w, ints(-1), keepdims=1))
     # The mass that top-p keeps, in rows without top-k.
-    mass = op.Where(op.And(narrow, open_end), enough, number(0.0))
+    mass = nodes.Where(nodes.And(narrow, open_end), enough, number(0.0))
     flat = number(flat_from(v))
     skipped, first = Branch("flat"), Branch("highest")
     found = _highest(first, z, w, k, p, lowest, narrow, open_end, mass, v)
-    threshold = op.If(
-        op.Greater(op.ReduceMin(mass, keepdims=0), flat),
+    threshold = nodes.If(
+        nodes.Greater(nodes.ReduceMin(mass, keepdims=0), flat),
         then_branch=skipped.graph(skipped.Identity(mass)),
         else_branch=first.graph(found),
     )
-    undecided = op.Greater(threshold, number(0.0))
+    undecided = nodes.Greater(threshold, number(0.0))
     done, rest = Branch("done"), Branch("rest")
-    return op.If(
-        _any(op, undecided),
+    return nodes.If(
+        _any(nodes, undecided),
         then_branch=rest.graph(_rest(rest, threshold, undecided, mass, lowest, given, v)),
         else_branch=done.graph(done.Identity(threshold)),
     )
@@ -131,9 +148,7 @@ def _highest(  # noqa: PLR0913 - a row's settings in the forms that the stages s
     reached = nodes.LessOrEqual(nodes.Where(open_end, threshold, least), end)
     reached = nodes.And(reached, nodes.Greater(enough, number(0.0)))
     filtered = nodes.Or(narrow, nodes.Not(open_end))
-    undecided = nodes.Or(
-        nodes.And(reached, filtered), nodes.Greater(mass, number(flat_from(v)))
-    )
+    undecided = nodes.Or(nodes.And(reached, filtered), nodes.Greater(mass, number(flat_from(v))))
     return nodes.Where(undecided, number(UNDECIDED), threshold)
 
 
