@@ -15,7 +15,6 @@ on this row alone.
 
 from typing import Any
 
-import onnx_ir
 from onnxscript.onnx_opset import opset24 as op
 
 from ancestral.triton_kernels.filter_threshold import filter_threshold
@@ -79,7 +78,8 @@ def _staged(
     k, p = nodes.Unsqueeze(top_k, axes), nodes.Unsqueeze(top_p, axes)
     lowest = nodes.Log(nodes.Unsqueeze(min_p, axes))
     narrow, open_end = nodes.Less(p, number(1.0)), nodes.GreaterOrEqual(k, integer(v))
-    enough = nodes.Mul(p, nodes.ReduceSum(w, ints(-1), keepdims=1))
+    whole = nodes.ReduceSum(w, ints(-1), keepdims=1)
+    enough = nodes.Mul(p, whole)
     # The mass that top-p keeps, in rows without top-k.
     mass = nodes.Where(nodes.And(narrow, open_end), enough, number(0.0))
     flat = number(flat_from(v))
@@ -94,7 +94,7 @@ def _staged(
     done, rest = Branch("done"), Branch("rest")
     return nodes.If(
         _any(nodes, undecided),
-        then_branch=rest.graph(_rest(rest, threshold, undecided, mass, lowest, given, v)),
+        then_branch=rest.graph(_rest(rest, threshold, undecided, (whole, mass), lowest, given, v)),
         else_branch=done.graph(done.Identity(threshold)),
     )
 
@@ -134,12 +134,13 @@ def _highest(  # noqa: PLR0913 - a row's settings in the forms that the stages s
     """
     count, last, none = highest_of(v), ints(-1), number(-_INFINITY)
     ordered, _ = nodes.TopK(z, ints(count), axis=-1)
-    inside = nodes.Where(nodes.Less(ints(*range(count)), k), ordered, number(_INFINITY))
+    inside = nodes.Where(nodes.Less(ints(*range(count)), k), ordered, number(0.0))
     least = nodes.Where(open_end, none, nodes.ReduceMin(inside, last, keepdims=1))
     above = nodes.Where(nodes.GreaterOrEqual(z, least), w, number(0.0))
     enough = nodes.Mul(p, nodes.ReduceSum(above, last, keepdims=1))
     inside = nodes.Less(nodes.CumSum(nodes.Exp(ordered), integer(-1), exclusive=1), enough)
-    inside = nodes.Where(inside, ordered, number(_INFINITY))
+    # 0 is the highest z. A row of NaN keeps nothing, and is decided.
+    inside = nodes.Where(inside, ordered, number(0.0))
     nucleus = nodes.Where(narrow, nodes.ReduceMin(inside, last, keepdims=1), none)
     threshold = nodes.Max(least, nucleus, lowest)
     end = nodes.Slice(ordered, ints(count - 1), ints(count), last)
@@ -156,7 +157,7 @@ def _rest(
     nodes: Any,
     threshold: Value,
     undecided: Value,
-    mass: Value,
+    masses: tuple[Value, Value],
     lowest: Value,
     given: tuple[Value, ...],
     v: int,
@@ -164,7 +165,7 @@ def _rest(
     """The thresholds, with the undecided ones from a histogram or from all values."""
     z, w, *settings = given
     at = nodes.Transpose(nodes.NonZero(nodes.Squeeze(undecided, ints(-1))), perm=[1, 0])
-    rows = (nodes.GatherND(each, at) for each in (z, w, mass))
+    rows = (nodes.GatherND(each, at) for each in (z, *masses))
     found = top_p_threshold(nodes, *rows, v)
     wrong = nodes.Greater(found, number(0.0))
     threshold = nodes.Max(nodes.ScatterND(threshold, at, found), lowest)
