@@ -1,6 +1,7 @@
 """Thresholds of the filters: each form keeps the sets of float64, whatever the other rows are."""
 
 from collections.abc import Callable
+from typing import Any
 
 import onnxruntime as ort
 import pytest
@@ -8,7 +9,10 @@ import torch
 from torch import Tensor
 
 from ancestral.triton_kernels.filter_threshold import filter_threshold, filter_threshold_reference
-from ancestral.triton_kernels.filter_threshold.onnx import HIGHEST
+from ancestral.triton_kernels.filter_threshold import onnx as stages
+from ancestral.triton_kernels.filter_threshold.branch import Branch
+from ancestral.triton_kernels.filter_threshold.histogram import UNDECIDED
+from ancestral.triton_kernels.onnx_nodes import ints, number
 from tests.triton_kernels.single import Call, exported, run
 
 SETTINGS = [
@@ -16,14 +20,24 @@ SETTINGS = [
     (0, 0.95, 0.0),
     (0, 1.0, 0.05),
     (0, 0.6, 0.01),
-    (HIGHEST + 9, 0.9, 0.0),
+    (265, 0.9, 0.0),
     (0, 1.0, 0.0),
     (0, 0.98, 0.0),
     (3, 0.5, 0.2),
+    (0, 0.95, 0.0),
+    (0, 0.9, 0.0),
+    (0, 0.95, 0.0),
+    (0, 0.9, 0.001),
 ]
 """Top-k (0 is off), top-p and min-p of each row."""
-WIDTHS = (3.0, 3.0, 3.0, 3.0, 0.5, 3.0, 0.01, 3.0)
-"""Scales of the logits: HIGHEST values are not enough for the flat rows."""
+WIDTHS = (3.0, 3.0, 3.0, 3.0, 0.5, 3.0, 0.01, 3.0, 0.3, 1e-5, 0.5, 4.5)
+"""Scales of the logits: the highest values are not enough for the flat rows."""
+SQUEEZED, BANNED = 9, 10
+"""A row whose logits but the first are in one bucket, and a row with logits of -inf."""
+COMPLETE = {4, 6, SQUEEZED}
+"""Rows that need all values: a top-k of more than the highest, and buckets of too many."""
+HISTOGRAM = {300: {1, 3, 8, 10, 11}, 2000: {8, 10}}
+"""Rows that the histogram decides."""
 
 
 def inputs(v: int) -> tuple[Tensor, ...]:
@@ -31,6 +45,9 @@ def inputs(v: int) -> tuple[Tensor, ...]:
     generator = torch.Generator().manual_seed(v)
     z = torch.tensor(WIDTHS)[:, None, None] * torch.randn(len(WIDTHS), 1, v, generator=generator)
     z = (64 * z).round() / 64
+    z[SQUEEZED] = torch.arange(v) / 2**17 - 5
+    z[SQUEEZED, 0, v // 2] = 0
+    z[BANNED, 0, : v // 3] = -torch.inf
     z = z - z.amax(-1, keepdim=True)
     k, p, m = zip(*SETTINGS, strict=True)
     top_k = torch.tensor([min(each or v, v) for each in k])
@@ -79,9 +96,80 @@ def check_rows(module: torch.nn.Module, v: int) -> None:
         assert torch.equal(alone, wanted[row]), f"row {row}: {alone.sum()}, not {wanted[row].sum()}"
 
 
-@pytest.mark.parametrize("v", [17, 256, 300, 2000])
+@pytest.mark.parametrize("v", [17, 100, 256, 300, 2000])
 def test_rows_in_onnx_runtime(v: int) -> None:
     check_rows(Call(filter_threshold), v)
+
+
+def wrong_rows(v: int) -> set[int]:
+    given = inputs(v)
+    threshold = run(in_onnx(Call(filter_threshold), v, "onnxruntime"), given)[0]
+    same = sets(given[0], torch.from_numpy(threshold)) == expected(given)
+    return set(range(len(SETTINGS))) - set(same.all(dim=1).nonzero()[:, 0].tolist())
+
+
+@pytest.mark.parametrize("v", [300, 2000])
+def test_stages(v: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each row ends in the stage that it is meant for, which a wrong stage shows."""
+    whole = "_sorted" if v <= stages.SORTABLE else "bisected"
+
+    def least(nodes: Any, z: Any, *_: object) -> Any:
+        return nodes.ReduceMin(z, ints(-1), keepdims=1)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, whole, least)
+        assert wrong_rows(v) == COMPLETE
+    monkeypatch.setattr(stages, "top_p_threshold", least)
+    assert wrong_rows(v) == HISTOGRAM[v] | COMPLETE
+
+
+def test_undecided_in_the_histogram(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last stage decides all rows that the histogram leaves."""
+
+    def undecided(nodes: Any, z: Any, whole: Any, *_: object) -> Any:
+        return nodes.Where(nodes.Less(whole, whole), whole, number(UNDECIDED))
+
+    monkeypatch.setattr(stages, "top_p_threshold", undecided)
+    assert wrong_rows(2000) == set()
+
+
+def test_not_a_number() -> None:
+    """A row of NaN neither fails nor changes its neighbours."""
+    given = inputs(2000)
+    given[0][6], given[1][6] = torch.nan, torch.nan
+    session = in_onnx(Call(filter_threshold), 2000, "onnxruntime")
+    same = sets(given[0], torch.from_numpy(run(session, given)[0])) == expected(given)
+    assert same.all(dim=1)[[row for row in range(len(SETTINGS)) if row != 6]].all()
+
+
+class BucketOff(Branch):
+    """Leaves out the bucket that contains the threshold."""
+
+    def GreaterOrEqual(self, first: Any, second: Any) -> Any:  # noqa: N802 - an operator
+        return self.__getattr__("GreaterOrEqual")(first, self.Add(second, number(1.0)))
+
+
+class LaxEnd(Branch):
+    """Believes that the highest values are enough, whatever the threshold."""
+
+    def LessOrEqual(self, first: Any, second: Any) -> Any:  # noqa: N802
+        return self.And(self.__getattr__("LessOrEqual")(first, second), self.Less(first, first))
+
+
+class LaxMass(Branch):
+    """Believes that the values of a bucket are enough, whatever their mass."""
+
+    def Not(self, condition: Any) -> Any:  # noqa: N802
+        return self.Or(condition, self.__getattr__("Not")(condition))
+
+
+@pytest.mark.parametrize(("fault", "row"), [(BucketOff, 1), (LaxEnd, 9), (LaxMass, 9)])
+def test_planted_in_a_branch(
+    fault: type[Branch], row: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stages, "Branch", fault)
+    with pytest.raises(AssertionError, match=f"row {row}:"):
+        check_rows(Call(filter_threshold), 300 if fault is BucketOff else 2000)
 
 
 class OneForAll(torch.nn.Module):

@@ -2,137 +2,190 @@
 
 The mass above a threshold decides each filter, so a bisection needs no sort: it works in TensorRT,
 whose TopK ends at 3,840 values. ONNX Runtime's TopK is faster. Up to SORTED values it sorts all.
-Above, it takes the HIGHEST, which are enough for a row where
+Above, a row takes the first of these that decides it:
 
-    k <= HIGHEST, or top-k is off and one of: top-p is off; the HIGHEST have at least the mass P;
-    min-p drops the last of them.
+    highest     TopK of HIGHEST values, if the threshold is above the last of them
+    histogram   top-p without top-k, if one bucket holds few values
+    complete    a sort of all up to SORTABLE values, else a bisection
 
-If any row of the batch needs more, an If runs the bisection, and only such rows take its threshold.
+The first is left out if it can decide no row of the batch: without top-k, and with a mass to keep
+of more than FLAT. Only rows that are undecided enter a stage, and which stages a row takes depends
+on this row alone.
 """
 
-from functools import partial
 from typing import Any
 
-import onnx_ir
 from onnxscript.onnx_opset import opset24 as op
 
-from ancestral.triton_kernels.filter_threshold import BISECTIONS, LOWEST, filter_threshold
+from ancestral.triton_kernels.filter_threshold import filter_threshold
+from ancestral.triton_kernels.filter_threshold.bisected import bisected
+from ancestral.triton_kernels.filter_threshold.branch import Branch
+from ancestral.triton_kernels.filter_threshold.histogram import UNDECIDED, top_p_threshold
 from ancestral.triton_kernels.onnx_nodes import Form, Translations, Value, integer, ints, number
 
-SORTED = 256
-"""Most values that are sorted as a whole."""
-HIGHEST = 256
-"""Number of values that are sorted if there are more."""
+SORTED = 64
+"""Most values that are always sorted as a whole."""
+SORTED_ALONE = 256
+"""Most values that are sorted as a whole in batches of fewer than MANY rows: fewer nodes."""
+MANY = 8
+SORTABLE = 1024
+"""Most values that are sorted as a whole, rather than bisected, in undecided rows."""
 _INFINITY = float("inf")
 
 
 def translations(form: Form) -> Translations:
     """Return the ONNX nodes of the operator in one form."""
-    nodes = _highest if form == "onnxruntime" else _portable
+    nodes = _onnxruntime if form == "onnxruntime" else _portable
     return {filter_threshold._opoverload: nodes}
 
 
+def highest_of(v: int) -> int:
+    """Return how many values the first stage sorts."""
+    return min(v, 64 if v <= SORTABLE else 256)
+
+
+def flat_from(v: int) -> float:
+    """Return the mass to keep, relative to the highest value, above which a row is flat."""
+    return 0.0 if v <= SORTABLE else 16.0
+
+
 def _portable(z: Value, w: Value, top_k: Value, top_p: Value, min_p: Value) -> Value:
-    return _bisected(op, z, w, top_k, top_p, min_p)
+    return bisected(op, z, w, top_k, top_p, min_p)
 
 
-def _highest(z: Value, w: Value, top_k: Value, top_p: Value, min_p: Value) -> Value:
-    """The threshold from the sorted highest values."""
+def _onnxruntime(z: Value, w: Value, top_k: Value, top_p: Value, min_p: Value) -> Value:
     v = z.shape[-1] if z.shape is not None else None
+    given = (z, w, top_k, top_p, min_p)
     if not isinstance(v, int):
-        return _bisected(op, z, w, top_k, top_p, min_p)
-    whole, count = v <= SORTED, min(v, HIGHEST)
-    axes, last, infinity = ints(1, 2), ints(-1), number(_INFINITY)
-    k, p = op.Unsqueeze(top_k, axes), op.Unsqueeze(top_p, axes)
-    lowest = op.Log(op.Unsqueeze(min_p, axes))
-    ordered, _ = op.TopK(z, ints(v if whole else count), axis=-1)
-    rank = ints(*range(v if whole else count))
-    least = op.ReduceMin(op.Where(op.Less(rank, k), ordered, infinity), last, keepdims=1)
-    open_end = op.GreaterOrEqual(k, integer(v))
-    if not whole:
-        least = op.Where(open_end, number(-_INFINITY), least)
-    kept = op.Where(op.GreaterOrEqual(ordered, least), op.Exp(ordered), number(0.0))
-    mass = op.ReduceSum(kept, last, keepdims=1)
-    total = mass
-    if not whole:
-        above = op.Where(op.GreaterOrEqual(z, least), w, number(0.0))
-        total = op.ReduceSum(above, last, keepdims=1)
-    enough = op.Mul(p, total)
-    inside = op.Less(op.CumSum(kept, integer(-1), exclusive=1), enough)
-    nucleus = op.ReduceMin(op.Where(inside, ordered, infinity), last, keepdims=1)
-    narrow = op.Less(p, number(1.0))
-    nucleus = op.Where(narrow, nucleus, number(-_INFINITY))
-    threshold = op.Max(least, nucleus, lowest)
-    if whole:
-        return threshold
-    end = op.Slice(ordered, ints(count - 1), ints(count), last)
-    reached = op.Or(op.GreaterOrEqual(mass, enough), op.Less(end, lowest))
-    reached = op.And(open_end, op.Or(op.Not(narrow), reached))
-    sure = op.Or(op.LessOrEqual(k, integer(count)), reached)
-    return _completed(threshold, sure, (z, w, top_k, top_p, min_p))
-
-
-def _completed(threshold: Value, sure: Value, inputs: tuple[Value, ...]) -> Value:
-    """Replace the thresholds that are not sure by those of a bisection, if there are any."""
-    every = op.Cast(op.ReduceMin(op.Cast(sure, to=onnx_ir.DataType.INT32), keepdims=0), to=9)
-    same, other = _Nodes(), _Nodes()
-    found = _bisected(other, *inputs)
+        return bisected(op, *given)
+    if v <= SORTED:
+        return _sorted(op, *given, v)
+    if v > SORTED_ALONE:
+        return _staged(op, *given, v)
+    few, many = Branch("few"), Branch("many")
     return op.If(
-        every,
-        then_branch=same.graph("sure", same.Identity(threshold)),
-        else_branch=other.graph("bisected", other.Where(sure, threshold, found)),
+        op.Less(op.Size(top_k), integer(MANY)),
+        then_branch=few.graph(_sorted(few, *given, v)),
+        else_branch=many.graph(_staged(many, *given, v)),
     )
 
 
-class _Nodes:
-    """The nodes of a branch; like `op`, it has a method for each operator."""
+def _staged(
+    nodes: Any, z: Value, w: Value, top_k: Value, top_p: Value, min_p: Value, v: int
+) -> Value:
+    """The threshold of each row, from the first stage that decides it."""
+    axes, given = ints(1, 2), (z, w, top_k, top_p, min_p)
+    k, p = nodes.Unsqueeze(top_k, axes), nodes.Unsqueeze(top_p, axes)
+    lowest = nodes.Log(nodes.Unsqueeze(min_p, axes))
+    narrow, open_end = nodes.Less(p, number(1.0)), nodes.GreaterOrEqual(k, integer(v))
+    whole = nodes.ReduceSum(w, ints(-1), keepdims=1)
+    enough = nodes.Mul(p, whole)
+    # The mass that top-p keeps, in rows without top-k.
+    mass = nodes.Where(nodes.And(narrow, open_end), enough, number(0.0))
+    flat = number(flat_from(v))
+    skipped, first = Branch("flat"), Branch("highest")
+    found = _highest(first, z, w, k, p, lowest, narrow, open_end, mass, v)
+    threshold = nodes.If(
+        nodes.Greater(nodes.ReduceMin(mass, keepdims=0), flat),
+        then_branch=skipped.graph(skipped.Identity(mass)),
+        else_branch=first.graph(found),
+    )
+    undecided = nodes.Greater(threshold, number(0.0))
+    done, rest = Branch("done"), Branch("rest")
+    return nodes.If(
+        _any(nodes, undecided),
+        then_branch=rest.graph(_rest(rest, threshold, undecided, (whole, mass), lowest, given, v)),
+        else_branch=done.graph(done.Identity(threshold)),
+    )
 
-    def __init__(self) -> None:
-        self._nodes: list[onnx_ir.Node] = []
 
-    def __getattr__(self, operator: str) -> Any:
-        def add(*inputs: Value, **attributes: Any) -> Value:
-            node = onnx_ir.node(operator, inputs, attributes)
-            self._nodes.append(node)
-            return node.outputs[0]
-
-        return add
-
-    def graph(self, name: str, output: Value) -> onnx_ir.Graph:
-        """Return the branch, which has no inputs and one float32 output."""
-        for i, node in enumerate(self._nodes):
-            node.name = f"{name}.{i}"
-            node.outputs[0].name = f"{name}.{i}.y"
-        output.type = onnx_ir.TensorType(onnx_ir.DataType.FLOAT)
-        return onnx_ir.Graph([], [output], nodes=self._nodes, name=name)
-
-
-def _bisected(nodes: Any, z: Value, w: Value, top_k: Value, top_p: Value, min_p: Value) -> Value:
-    """The threshold by bisection, with seven nodes per halving."""
-    axes, last = ints(1, 2), ints(-1)
-    z = nodes.Max(z, number(LOWEST))
-    k = nodes.Cast(nodes.Unsqueeze(top_k, axes), to=onnx_ir.DataType.FLOAT)
-    p, m = nodes.Unsqueeze(top_p, axes), nodes.Unsqueeze(min_p, axes)
-    count = partial(nodes.GreaterOrEqual, z)
-    least = _threshold(nodes, count, number(1.0), k)
-    kept = nodes.Where(nodes.GreaterOrEqual(z, least), w, number(0.0))
+def _sorted(
+    nodes: Any, z: Value, w: Value, top_k: Value, top_p: Value, min_p: Value, v: int
+) -> Value:
+    """The threshold from all values in order."""
+    axes, last, infinity = ints(1, 2), ints(-1), number(_INFINITY)
+    k, p = nodes.Unsqueeze(top_k, axes), nodes.Unsqueeze(top_p, axes)
+    ordered, _ = nodes.TopK(z, ints(v), axis=-1)
+    inside = nodes.Less(ints(*range(v)), k)
+    least = nodes.ReduceMin(nodes.Where(inside, ordered, infinity), last, keepdims=1)
+    kept = nodes.Where(nodes.GreaterOrEqual(ordered, least), nodes.Exp(ordered), number(0.0))
     enough = nodes.Mul(p, nodes.ReduceSum(kept, last, keepdims=1))
-    above = _threshold(nodes, partial(nodes.Greater, z), kept, enough)
-    inside = nodes.Or(nodes.Greater(z, above), nodes.GreaterOrEqual(p, number(1.0)))
-    lowest = nodes.Max(least, nodes.Log(m))
-    inside = nodes.And(inside, nodes.GreaterOrEqual(z, lowest))
-    return nodes.ReduceMin(nodes.Where(inside, z, number(_INFINITY)), last, keepdims=1)
+    inside = nodes.Less(nodes.CumSum(kept, integer(-1), exclusive=1), enough)
+    nucleus = nodes.ReduceMin(nodes.Where(inside, ordered, infinity), last, keepdims=1)
+    nucleus = nodes.Where(nodes.Less(p, number(1.0)), nucleus, number(-_INFINITY))
+    return nodes.Max(least, nucleus, nodes.Log(nodes.Unsqueeze(min_p, axes)))
 
 
-def _threshold(nodes: Any, above: Any, w: Value, mass: Value) -> Value:
-    """The largest t in [LOWEST, 0] such that the sum of w over `above(t)` is at least `mass`.
+def _highest(  # noqa: PLR0913 - a row's settings in the forms that the stages share
+    nodes: Any,
+    z: Value,
+    w: Value,
+    k: Value,
+    p: Value,
+    lowest: Value,
+    narrow: Value,
+    open_end: Value,
+    mass: Value,
+    v: int,
+) -> Value:
+    """The threshold from the highest values, or UNDECIDED.
 
-    No loop, which would rule out CUDA graphs.
+    If it is above the last of the highest values, all that stay are among them.
     """
-    low = number(LOWEST)
-    for halving in range(1, BISECTIONS + 1):
-        width = number(-LOWEST * 2.0**-halving)
-        middle = nodes.Add(low, width)
-        sums = nodes.ReduceSum(nodes.Where(above(middle), w, number(0.0)), ints(-1), keepdims=1)
-        low = nodes.Add(low, nodes.Where(nodes.GreaterOrEqual(sums, mass), width, number(0.0)))
-    return low
+    count, last, none = highest_of(v), ints(-1), number(-_INFINITY)
+    ordered, _ = nodes.TopK(z, ints(count), axis=-1)
+    inside = nodes.Where(nodes.Less(ints(*range(count)), k), ordered, number(0.0))
+    least = nodes.Where(open_end, none, nodes.ReduceMin(inside, last, keepdims=1))
+    above = nodes.Where(nodes.GreaterOrEqual(z, least), w, number(0.0))
+    enough = nodes.Mul(p, nodes.ReduceSum(above, last, keepdims=1))
+    inside = nodes.Less(nodes.CumSum(nodes.Exp(ordered), integer(-1), exclusive=1), enough)
+    # 0 is the highest z. A row of NaN keeps nothing, and is decided.
+    inside = nodes.Where(inside, ordered, number(0.0))
+    nucleus = nodes.Where(narrow, nodes.ReduceMin(inside, last, keepdims=1), none)
+    threshold = nodes.Max(least, nucleus, lowest)
+    end = nodes.Slice(ordered, ints(count - 1), ints(count), last)
+    # Top-p needs the mass of all that top-k keeps. No comparison holds for NaN, so that such a row
+    # enters no later stage.
+    reached = nodes.LessOrEqual(nodes.Where(open_end, threshold, least), end)
+    reached = nodes.And(reached, nodes.Greater(enough, number(0.0)))
+    filtered = nodes.Or(narrow, nodes.Not(open_end))
+    undecided = nodes.Or(nodes.And(reached, filtered), nodes.Greater(mass, number(flat_from(v))))
+    return nodes.Where(undecided, number(UNDECIDED), threshold)
+
+
+def _rest(
+    nodes: Any,
+    threshold: Value,
+    undecided: Value,
+    masses: tuple[Value, Value],
+    lowest: Value,
+    given: tuple[Value, ...],
+    v: int,
+) -> Value:
+    """The thresholds, with the undecided ones from a histogram or from all values."""
+    z, w, *settings = given
+    at = nodes.Transpose(nodes.NonZero(nodes.Squeeze(undecided, ints(-1))), perm=[1, 0])
+    rows = (nodes.GatherND(each, at) for each in (z, *masses))
+    found = top_p_threshold(nodes, *rows, v)
+    wrong = nodes.Greater(found, number(0.0))
+    threshold = nodes.Max(nodes.ScatterND(threshold, at, found), lowest)
+    done, last = Branch("found"), Branch("complete")
+    at = last.Compress(at, last.Squeeze(wrong, ints(-1)), axis=0)
+    z, w = (last.Unsqueeze(last.GatherND(each, at), ints(1)) for each in (z, w))
+    batch = last.Slice(at, ints(0), ints(1), ints(1))
+    settings = [last.GatherND(each, batch) for each in settings]
+    if v <= SORTABLE:
+        complete = _sorted(last, z, w, *settings, v)
+    else:
+        complete = bisected(last, z, w, *settings)
+    complete = last.ScatterND(threshold, at, last.Squeeze(complete, ints(-1)))
+    return nodes.If(
+        _any(nodes, wrong),
+        then_branch=last.graph(complete),
+        else_branch=done.graph(done.Identity(threshold)),
+    )
+
+
+def _any(nodes: Any, condition: Value) -> Value:
+    """Whether a condition is true anywhere."""
+    return nodes.ReduceMax(condition, keepdims=0)
