@@ -145,8 +145,8 @@ def test_not_a_number() -> None:
 class BucketOff(Branch):
     """Leaves out the bucket that contains the threshold."""
 
-    def GreaterOrEqual(self, first: Any, second: Any) -> Any:  # noqa: N802 - an operator
-        return self.__getattr__("GreaterOrEqual")(first, self.Add(second, number(1.0)))
+    def Relu(self, distance: Any) -> Any:  # noqa: N802 - an operator
+        return self.__getattr__("Relu")(self.Add(distance, number(1.0)))
 
 
 class LaxEnd(Branch):

@@ -20,6 +20,7 @@ _SHALLOWEST = -1e-3
 """Highest edge of the last bucket: the width is above 0 where all logits are equal."""
 UNDECIDED = 1.0
 """Stands for a threshold that is not known; every threshold is at most 0."""
+_FAR = 1e30
 
 
 def top_p_threshold(nodes: Any, z: Value, whole: Value, enough: Value, v: int) -> Value:
@@ -38,7 +39,7 @@ def top_p_threshold(nodes: Any, z: Value, whole: Value, enough: Value, v: int) -
     least = nodes.Max(nodes.ReduceMin(z, last, keepdims=1), nodes.Log(dropped))
     least = nodes.Clip(least, number(DEEPEST), number(_SHALLOWEST))
     scale = nodes.Div(number(buckets - 1.0), least)
-    scaled = nodes.Min(nodes.Mul(z, scale), number(buckets - 1.0))
+    scaled = nodes.Clip(nodes.Mul(z, scale), number(0.0), number(buckets - 1.0))
     # The conversion rounds towards 0, so a higher z is never in a later bucket.
     bucket = nodes.Cast(scaled, to=DataType.INT32)
     w = nodes.Exp(z)
@@ -51,7 +52,9 @@ def top_p_threshold(nodes: Any, z: Value, whole: Value, enough: Value, v: int) -
     before = nodes.GatherElements(nodes.Sub(sums, masses), first, axis=-1)
     rest = nodes.Cast(nodes.Sub(target, before), to=DataType.FLOAT)
     start = nodes.Cast(first, to=DataType.FLOAT)
-    below = nodes.Where(nodes.GreaterOrEqual(scaled, start), z, number(-float("inf")))
+    # z in this bucket and below, a large negative number above; slower: a Where.
+    above = nodes.Mul(nodes.Relu(nodes.Sub(start, scaled)), number(_FAR))
+    below = nodes.Sub(z, above)
     ordered, _ = nodes.TopK(below, ints(highest), axis=-1)
     kept = nodes.Exp(ordered)
     inside = nodes.Less(nodes.CumSum(kept, integer(-1), exclusive=1), rest)

@@ -163,21 +163,21 @@ def _rest(
     v: int,
 ) -> Value:
     """The thresholds, with the undecided ones from a histogram or from all values."""
-    z, w, *settings = given
+    z, w, top_k, top_p, min_p = given
     at = nodes.Transpose(nodes.NonZero(nodes.Squeeze(undecided, ints(-1))), perm=[1, 0])
-    rows = (nodes.GatherND(each, at) for each in (z, *masses))
-    found = top_p_threshold(nodes, *rows, v)
+    rows, whole, enough = (nodes.GatherND(each, at) for each in (z, *masses))
+    found = top_p_threshold(nodes, rows, whole, enough, v)
     wrong = nodes.Greater(found, number(0.0))
     threshold = nodes.Max(nodes.ScatterND(threshold, at, found), lowest)
     done, last = Branch("found"), Branch("complete")
     at = last.Compress(at, last.Squeeze(wrong, ints(-1)), axis=0)
     z, w = (last.Unsqueeze(last.GatherND(each, at), ints(1)) for each in (z, w))
     batch = last.Slice(at, ints(0), ints(1), ints(1))
-    settings = [last.GatherND(each, batch) for each in settings]
+    top_k, top_p, min_p = (last.GatherND(each, batch) for each in (top_k, top_p, min_p))
     if v <= SORTABLE:
-        complete = _sorted(last, z, w, *settings, v)
+        complete = _sorted(last, z, w, top_k, top_p, min_p, v)
     else:
-        complete = bisected(last, z, w, *settings)
+        complete = bisected(last, z, w, top_k, top_p, min_p)
     complete = last.ScatterND(threshold, at, last.Squeeze(complete, ints(-1)))
     return nodes.If(
         _any(nodes, wrong),
