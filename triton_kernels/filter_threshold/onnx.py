@@ -1,8 +1,8 @@
 """`filter_threshold` in ONNX: from the highest values for ONNX Runtime, elsewhere by bisection.
 
 The mass above a threshold decides each filter, so a bisection needs no sort: it works in TensorRT,
-whose TopK ends at 3,840 values. ONNX Runtime's TopK is faster. Up to SORTED values it sorts all.
-Above, a row takes the first of these that decides it:
+whose TopK ends at 3,840 values. ONNX Runtime's TopK is faster. Up to SORTED values it sorts all,
+and up to SORTED_ALONE in batches of fewer than MANY rows. Otherwise a row takes the first of these that decides it:
 
     highest     TopK of HIGHEST values, if the threshold is above the last of them
     histogram   top-p without top-k, if one bucket holds few values
@@ -15,6 +15,7 @@ on this row alone.
 
 from typing import Any
 
+from onnx_ir import DataType
 from onnxscript.onnx_opset import opset24 as op
 
 from ancestral.triton_kernels.filter_threshold import filter_threshold
@@ -26,8 +27,9 @@ from ancestral.triton_kernels.onnx_nodes import Form, Translations, Value, integ
 SORTED = 64
 """Most values that are always sorted as a whole."""
 SORTED_ALONE = 256
-"""Most values that are sorted as a whole in batches of fewer than MANY rows: fewer nodes."""
+"""Most values that are sorted as a whole in a small batch, where nodes cost more than the sort."""
 MANY = 8
+"""Number of rows from which a batch is not small."""
 SORTABLE = 1024
 """Most values that are sorted as a whole, rather than bisected, in undecided rows."""
 _INFINITY = float("inf")
@@ -136,7 +138,8 @@ def _highest(  # noqa: PLR0913 - a row's settings in the forms that the stages s
     ordered, _ = nodes.TopK(z, ints(count), axis=-1)
     inside = nodes.Where(nodes.Less(ints(*range(count)), k), ordered, number(0.0))
     least = nodes.Where(open_end, none, nodes.ReduceMin(inside, last, keepdims=1))
-    above = nodes.Where(nodes.GreaterOrEqual(z, least), w, number(0.0))
+    # Over all values, a product takes a third of the time of a Where.
+    above = nodes.Mul(w, nodes.Cast(nodes.GreaterOrEqual(z, least), to=DataType.FLOAT))
     enough = nodes.Mul(p, nodes.ReduceSum(above, last, keepdims=1))
     inside = nodes.Less(nodes.CumSum(nodes.Exp(ordered), integer(-1), exclusive=1), enough)
     # 0 is the highest z. A row of NaN keeps nothing, and is decided.
