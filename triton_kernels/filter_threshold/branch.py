@@ -12,7 +12,8 @@ class Branch:
 
     def __init__(self, name: str) -> None:
         """Start a branch; the name of each of its values begins with `name`."""
-        self._name, self._nodes = name, list[onnx_ir.Node]()
+        self._name = name
+        self._nodes: list[onnx_ir.Node] = []
 
     def __getattr__(self, operator: str) -> Any:
         def add(*inputs: Value, **attributes: Any) -> Value:

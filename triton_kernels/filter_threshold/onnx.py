@@ -1,20 +1,22 @@
 """`filter_threshold` in ONNX: from the highest values for ONNX Runtime, elsewhere by bisection.
 
 The mass above a threshold decides each filter, so a bisection needs no sort: it works in TensorRT,
-whose TopK ends at 3,840 values. ONNX Runtime's TopK is faster. Up to SORTED values it sorts all.
-Above, a row takes the first of these that decides it:
+whose TopK ends at 3,840 values. ONNX Runtime's TopK is faster. Up to SORTED values it sorts all,
+and up to SORTED_IF_FEW in batches of fewer than MANY rows. Otherwise a row takes the first of these
+stages that decides it:
 
-    highest     TopK of HIGHEST values, if the threshold is above the last of them
+    highest     TopK of the highest values, if the threshold is above the last of them
     histogram   top-p without top-k, if one bucket holds few values
     complete    a sort of all up to SORTABLE values, else a bisection
 
-The first is left out if it can decide no row of the batch: without top-k, and with a mass to keep
-of more than FLAT. Only rows that are undecided enter a stage, and which stages a row takes depends
-on this row alone.
+The first is left out if it can decide no row of the batch: all rows keep a mass of more than
+`flat_from`, without top-k. Only undecided rows enter the others, and which stages a row takes
+depends on the settings and logits of this row.
 """
 
 from typing import Any
 
+from onnx_ir import DataType
 from onnxscript.onnx_opset import opset24 as op
 
 from ancestral.triton_kernels.filter_threshold import filter_threshold
@@ -25,9 +27,10 @@ from ancestral.triton_kernels.onnx_nodes import Form, Translations, Value, integ
 
 SORTED = 64
 """Most values that are always sorted as a whole."""
-SORTED_ALONE = 256
-"""Most values that are sorted as a whole in batches of fewer than MANY rows: fewer nodes."""
+SORTED_IF_FEW = 256
+"""Most values that are sorted as a whole in a small batch, where nodes cost more than the sort."""
 MANY = 8
+"""Number of rows from which a batch is not small."""
 SORTABLE = 1024
 """Most values that are sorted as a whole, rather than bisected, in undecided rows."""
 _INFINITY = float("inf")
@@ -60,7 +63,7 @@ def _onnxruntime(z: Value, w: Value, top_k: Value, top_p: Value, min_p: Value) -
         return bisected(op, *given)
     if v <= SORTED:
         return _sorted(op, *given, v)
-    if v > SORTED_ALONE:
+    if v > SORTED_IF_FEW:
         return _staged(op, *given, v)
     few, many = Branch("few"), Branch("many")
     return op.If(
@@ -136,7 +139,8 @@ def _highest(  # noqa: PLR0913 - a row's settings in the forms that the stages s
     ordered, _ = nodes.TopK(z, ints(count), axis=-1)
     inside = nodes.Where(nodes.Less(ints(*range(count)), k), ordered, number(0.0))
     least = nodes.Where(open_end, none, nodes.ReduceMin(inside, last, keepdims=1))
-    above = nodes.Where(nodes.GreaterOrEqual(z, least), w, number(0.0))
+    # Over all values, a product takes a third of the time of a Where.
+    above = nodes.Mul(w, nodes.Cast(nodes.GreaterOrEqual(z, least), to=DataType.FLOAT))
     enough = nodes.Mul(p, nodes.ReduceSum(above, last, keepdims=1))
     inside = nodes.Less(nodes.CumSum(nodes.Exp(ordered), integer(-1), exclusive=1), enough)
     # 0 is the highest z. A row of NaN keeps nothing, and is decided.
