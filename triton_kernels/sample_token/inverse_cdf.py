@@ -28,7 +28,7 @@ def unnormalised(
 
 
 def inverse_cdf(
-    w: Float[Tensor, "*b v"], u: Float[Tensor, "*b"], most: Float[Tensor, "*#b"] | None = None
+    w: Float[Tensor, "*b v"], u: Float[Tensor, "*b"], most: Float[Tensor, "..."] | None = None
 ) -> tuple[Int64[Tensor, "*b"], Float[Tensor, "*b"]]:
     """Return the first i with C_i >= u C, for C_i the sums of w_0 .. w_i, and C, the last one.
 
