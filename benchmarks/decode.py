@@ -22,6 +22,8 @@ from benchmarks.rows import Rounds
 
 WARM_UPS = 1
 """Number of whole passes of each loop before the rounds."""
+REST_S = 0.1
+"""Seconds between two passes: the threads of a session spin for 40 ms after its last run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +87,16 @@ def plain(baseline: PlainLoop, given: Given, *, with_log_p: bool = False) -> Pas
 
 
 def in_turns(actions: Sequence[Callable[[], Pass]], rounds: int) -> list[list[Pass]]:
-    """Return the passes of each action, run in alternation after WARM_UPS uncounted passes."""
-    turns = [[action() for action in actions] for _ in range(WARM_UPS + rounds)]
+    """Return the passes of each action, run in alternation after WARM_UPS uncounted passes.
+
+    Before each pass the threads of the one before have come to rest; else they take its cores.
+    """
+
+    def rested(action: Callable[[], Pass]) -> Pass:
+        time.sleep(REST_S)
+        return action()
+
+    turns = [[rested(action) for action in actions] for _ in range(WARM_UPS + rounds)]
     return [list(passes) for passes in zip(*turns[WARM_UPS:], strict=True)]
 
 
