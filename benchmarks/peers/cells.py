@@ -19,7 +19,7 @@ SETTINGS: Mapping[str, Settings] = {
 }
 """The ways of drawing that are compared, by their names in the rows."""
 TRIAL = 8
-"""A trial draws one in 8 of the values, and 8 at least."""
+"""A trial of several rows draws one in 8 of the values, and 8 at least."""
 TRIALS = 2
 """Trials of each number of threads, after a warm-up; the shortest counts."""
 CONTENDER = 2.0
@@ -29,13 +29,12 @@ SCORED = 64
 LIMIT_PER_VALUE = 1e-4
 """Limit of a difference of log p, in nats per value, which our tests of checkpoints allow too."""
 ERRORS = 5.0
-"""Standard errors by which the mean log p of drawn values may differ between two programs."""
+"""Standard errors by which the mean log p of drawn rows may differ between two programs."""
 LEAST_NATS = 0.5
 """Difference of these means, in nats per value, that is always allowed."""
-BLOCK = 16
-"""Values of a block, whose means give the standard error: neighbours depend on each other."""
-ROWS_SCORED = 4
-"""Largest number of rows whose drawn values are scored."""
+LEAST_ROWS, MOST_ROWS = 4, 8
+"""Rows whose drawn values are scored. Values of a row depend on each other, so the standard error
+is that of the rows' means, and fewer rows are not compared."""
 T = TypeVar("T")
 
 
@@ -102,10 +101,13 @@ class Program:
     def choose_threads(self, batch: int, new: int, counts: Sequence[int]) -> None:
         """Load the model with the number of threads that has the shortest trial.
 
+        One row is drawn as a whole, because late positions take longer than early ones.
+
         Raises:
             PeerError: the program failed.
         """
-        new = min(new, max(TRIAL, new // TRIAL))
+        if batch > 1:
+            new = min(new, max(TRIAL, new // TRIAL))
         times = {}
         for threads in counts:
             self.load(threads)
@@ -183,10 +185,10 @@ def measure(
 
 
 def _scores(ours: Program, batch: int, tokens: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return log p of drawn values in a few rows, under our model, in nats."""
+    """Return the mean log p of the drawn values of some rows, under our model, in nats, [rows]."""
     prompt = ours.work.prompt(batch)
-    rows = [np.concatenate(pair) for pair in zip(prompt, tokens, strict=True)][:ROWS_SCORED]
-    return np.concatenate([ours.log_p(row)[prompt.shape[1] - 1 :] for row in rows])
+    rows = [np.concatenate(pair) for pair in zip(prompt, tokens, strict=True)][:MOST_ROWS]
+    return np.array([ours.log_p(row)[prompt.shape[1] - 1 :].mean() for row in rows])
 
 
 def _check_draws(
@@ -195,7 +197,7 @@ def _check_draws(
     """Keep the mean -log p of drawn values; leave a program out if it draws otherwise than ours."""
     mean = -float(scores.mean())
     program.result = replace(program.result, drawn_nats=mean)
-    if own is None:
+    if own is None or len(own) < LEAST_ROWS:
         return
     error = float(np.hypot(_standard_error(scores), _standard_error(own)))
     if abs(mean + own.mean()) > max(ERRORS * error, LEAST_NATS):
@@ -207,11 +209,7 @@ def _check_draws(
 
 
 def _standard_error(scores: NDArray[np.float64]) -> float:
-    """Return the standard error of the mean of scores, by the means of blocks of neighbours."""
-    blocks = np.array(
-        [block.mean() for block in np.array_split(scores, max(len(scores) // BLOCK, 2))]
-    )
-    return float(blocks.std(ddof=1) / len(blocks) ** 0.5)
+    return float(scores.std(ddof=1) / len(scores) ** 0.5)
 
 
 def _contenders(programs: Sequence[Program]) -> list[Program]:
