@@ -70,7 +70,7 @@ class Program:
         if self.threads != threads:
             answer = self.process.ask("load", folder=self.folder, threads=threads)
             self.threads = threads
-            self.result = PeerResult(name=self.name, versions=answer["versions"])
+            self.result = replace(self.result, name=self.name, versions=answer["versions"])
 
     def draw(self, batch: int, new: int, settings: Settings) -> tuple[float, NDArray[np.int64]]:
         """Draw `new` values in each row; return the seconds, and the values [batch, new].

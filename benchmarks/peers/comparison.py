@@ -65,6 +65,12 @@ def compare(
             yield from _batch(programs, batch, plan, out)
 
 
+def _worst(peers: Sequence[PeerResult]) -> float | None:
+    """Return the largest difference of log p of the peers that were measured; None without any."""
+    nats = [each.nats for each in peers if each.rounds and each.nats is not None]
+    return max(nats, default=None)
+
+
 def _batch(
     programs: Sequence[Program], batch: int, plan: Plan, out: Sequence[PeerResult]
 ) -> Iterator[PeerRow]:
@@ -88,7 +94,7 @@ def _batch(
             unit="ms/step",
             **numbers,
             parity=Parity(
-                max_abs_nats=max((each.nats or 0.0 for each in peers if each.rounds), default=None),
+                max_abs_nats=_worst(peers),
                 limit_nats=limit_nats(work),
                 reference="log p of given values",
             ),

@@ -110,6 +110,16 @@ def test_the_faster_number_of_threads_is_loaded(start: Start) -> None:
     assert program.threads == 1
 
 
+def test_the_difference_is_kept_when_threads_change(start: Start) -> None:
+    programs = [start("ours"), start("same")]
+    for each in programs:
+        each.load(2)
+    same_model(programs)
+    programs[1].choose_threads(1, 40, (2, 1))
+    assert programs[1].threads == 1
+    assert programs[1].result.nats == 0.0
+
+
 def test_another_model_is_left_out(start: Start) -> None:
     other = json.dumps([*LOGITS[:-1], LOGITS[-1] + 0.01])
     programs = [start("ours"), start("same"), start("other", TOY_LOGITS=other)]
