@@ -1,4 +1,4 @@
-"""Relative links in Markdown pages lead to files, and their anchors to headings."""
+"""Relative links in Markdown pages lead to files, anchors to headings; no merge is unfinished."""
 
 import re
 from collections.abc import Iterator
@@ -81,6 +81,12 @@ def broken(page: Path) -> Iterator[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_are_not_broken(page: Path) -> None:
     assert list(broken(page)) == []
+
+
+def test_no_markers_of_a_merge_are_left() -> None:
+    """git writes them where two branches changed the same lines."""
+    marker = re.compile(r"^(<{7}|>{7}) ", re.MULTILINE)
+    assert [page.name for page in PAGES if marker.search(page.read_text())] == []
 
 
 def test_pages_have_links() -> None:
