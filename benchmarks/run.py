@@ -245,8 +245,6 @@ def main(words: list[str] | None = None) -> int:
     """Measure the cases on the command line, and return the exit status."""
     options = _options(words)
     recorder = Recorder.begin(options.threads, options.rounds, options.results)
-    if recorder.load_average > recorder.machine.cores / 2:
-        print(f"load average {recorder.load_average}: other programs run too", file=sys.stderr)
     rows: list[CaseRow] = []
     try:
         for case in [CASES[name] for name in options.cases]:
