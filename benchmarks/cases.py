@@ -23,9 +23,11 @@ from benchmarks.machine import CHECKOUT
 
 if TYPE_CHECKING:
     from ancestral.train.models.families import Model
+    from ancestral.train.models.graphs import GraphName
 
 BUNDLES = CHECKOUT / "benchmarks" / ".bundles"
-GRAPHS = ("log_prob", "logits", "redraw", "step", "step_filtered")
+GRAPHS: "tuple[GraphName, ...]" = ("log_prob", "logits", "redraw", "step", "step_filtered")
+"""Graphs of every case; a case with a prefix has `prefill` too."""
 _SOURCES = (
     "benchmarks/plain_graph.py",
     "export/**/*.py",
@@ -76,6 +78,11 @@ class Case:
     def length(self) -> int:
         """Number of positions of an event."""
         return math.prod(self.event_shape)
+
+    @property
+    def graphs(self) -> "tuple[GraphName, ...]":
+        """Names of the graphs that are exported."""
+        return (*GRAPHS, "prefill") if self.prefix else GRAPHS
 
     @property
     def large_vocabulary(self) -> bool:
@@ -202,7 +209,7 @@ def _key(name: str) -> str:
     """Return 12 hex digits that hash the case and the exporting code, read once per process."""
     case = CASES[name]
     shape = [case.family, case.config, case.event_shape, case.levels, case.shares, case.plain]
-    digest = hashlib.sha256(json.dumps(shape).encode())
+    digest = hashlib.sha256(json.dumps([*shape, case.graphs]).encode())
     for content in exporting_code():
         digest.update(content)
     return digest.hexdigest()[:12]
@@ -227,7 +234,10 @@ def export(case: Case, folder: Path) -> None:
         shutil.rmtree(old)
     work = folder.with_suffix(".part")
     export_bundle(
-        made, work / "bundle", graphs=GRAPHS, progress=lambda line: print(f"{case.name}: {line}")
+        made,
+        work / "bundle",
+        graphs=case.graphs,
+        progress=lambda line: print(f"{case.name}: {line}"),
     )
     if isinstance(made, Transformer) and case.plain:
         print(f"{case.name}: the baseline's graph")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ancestral import step_tensors as names
-from ancestral.engine import Engine, step_graph, step_loop
+from ancestral.engine import Engine, prefill, step_graph, step_loop
 from ancestral.engine.noise import Noise
 from ancestral.engine.session import Binding
 from ancestral.engine.timing import interleaved, seconds
@@ -54,7 +54,7 @@ class Pass:
     log_p: NDArray[np.float32] | None = None
 
 
-def ours(engine: Engine, binding: Binding, given: Given) -> Pass:
+def ours(engine: Engine, binding: Binding, given: Given, *, prompt_log_p: bool = True) -> Pass:
     """Run one pass of the engine's own loop; the clock is read where it reports to the host."""
     graph = step_graph.graph_of(given.sampling, engine.bundle.manifest.graphs)
     signature = engine.session(graph).signature
@@ -67,6 +67,7 @@ def ours(engine: Engine, binding: Binding, given: Given) -> Pass:
             {names.U: given.u} | settings,
             engine.first_position,
             step_graph.takes_blocks(signature),
+            filling=prefill.session_of(engine, prompt_log_p=prompt_log_p),
         ),
         lambda steps: stamps.append(time.perf_counter()),
     )
@@ -104,6 +105,11 @@ def step_ms(passes: Sequence[Pass], given: Given) -> Rounds:
     """Return the milliseconds per step in each pass: decoding time / number of steps."""
     decoded = given.u.shape[1] - given.prefix
     return tuple(each.decode_s * 1e3 / decoded for each in passes)
+
+
+def prefill_ms(passes: Sequence[Pass]) -> Rounds:
+    """Return the milliseconds of the prefill in each pass."""
+    return tuple(each.prefill_s * 1e3 for each in passes)
 
 
 def distance(engine: Engine, drawn: Pass, first: int) -> float:

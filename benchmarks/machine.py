@@ -4,6 +4,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -92,6 +93,14 @@ def environment(**more: str) -> dict[str, str]:
     """Return the environment of a process that imports from this checkout, plus more variables."""
     paths = [str(CHECKOUT / "src"), str(CHECKOUT), os.environ.get("PYTHONPATH", "")]
     return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))} | more
+
+
+def load_average(machine: Machine) -> float:
+    """Return the load average of the last minute; say so on standard error if it is high."""
+    load = round(os.getloadavg()[0], 2)
+    if load > machine.cores / 2:
+        print(f"load average {load}: other programs run too", file=sys.stderr)
+    return load
 
 
 def _printed(*command: str) -> str:

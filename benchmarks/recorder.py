@@ -1,12 +1,11 @@
 """Recording of one run: what its rows share, and how they are written and printed."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from benchmarks.cases import Case
-from benchmarks.machine import Machine, commit, this_machine
+from benchmarks.machine import Machine, commit, load_average, this_machine
 from benchmarks.parity import Parity
 from benchmarks.rows import RESULTS, Bound, CaseRow, Rounds, append, now, timed
 
@@ -36,8 +35,8 @@ class Recorder:
     @classmethod
     def begin(cls, threads: int, rounds: int = 1, results: Path = RESULTS) -> Self:
         """Return the recorder of a run that begins now on this machine."""
-        load = round(os.getloadavg()[0], 2)
-        return cls(this_machine(), commit(), now(), load, threads, rounds, results)
+        machine = this_machine()
+        return cls(machine, commit(), now(), load_average(machine), threads, rounds, results)
 
     def add(
         self,

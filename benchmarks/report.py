@@ -4,8 +4,9 @@
     python -m benchmarks.report README.md --check     exit status 1 if the file is out of date
 
 The file contains the lines `<!-- benchmarks:begin -->` and `<!-- benchmarks:end -->`; the text
-between them is replaced. A table shows the latest row of each case, quantity, batch and machine. If
-the file contains the same lines with `peers`, the rows of `benchmarks.peers` go between them.
+between them is replaced. The tables show the latest row of each case, quantity, batch and machine;
+rows of another commit or day are in a table of their own. If the file contains the same lines with
+`peers`, the rows of `benchmarks.peers` go between them.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from benchmarks.export_cost import CHECKPOINT
 from benchmarks.machine import CHECKOUT
 from benchmarks.peers import table as peers
 from benchmarks.peers.rows import FILE, PeerRow
-from benchmarks.rows import RESULTS, CaseRow, Row, number, read
+from benchmarks.rows import RESULTS, CaseRow, Row, grouped, number, read
 
 _ABOUT = {case.name: case.about for case in (*CASES.values(), MLP, CHECKPOINT)}
 BEGIN = "<!-- benchmarks:begin -->"
@@ -45,22 +46,20 @@ def latest(rows: Sequence[CaseRow]) -> list[CaseRow]:
 
 
 def render(rows: Sequence[CaseRow], arrivals: Sequence[ArrivalsRow] = ()) -> str:
-    """Return one Markdown table per machine and case, then those of arriving requests."""
-    groups: dict[tuple[str, int, str], list[CaseRow]] = {}
-    for row in latest(rows):
-        groups.setdefault((row.machine.name, row.threads, row.case), []).append(row)
+    """Return the Markdown tables of each machine and case, then those of arriving requests."""
     parts = []
-    for (machine, threads, case), group in groups.items():
-        parts += [
-            f"## {case}: {_ABOUT.get(case, '')}",
-            "",
-            f"{machine}, {threads} threads; {_versions(group)}.{_published(case)}",
-            "",
-            *_HEAD,
-            *map(_line, group),
-            "",
-        ]
-    parts += table(arrivals, _ABOUT, _versions)
+    cases = grouped(latest(rows), lambda row: (row.machine.name, row.threads, row.case))
+    for (machine, threads, case), group in cases.items():
+        parts += [f"## {case}: {_ABOUT.get(case, '')}", ""]
+        for run, shown in grouped(group, _run).items():
+            parts += [
+                f"{machine}, {threads} threads; {run}.{_published(case)}",
+                "",
+                *_HEAD,
+                *map(_line, shown),
+                "",
+            ]
+    parts += table(arrivals, _ABOUT, _run)
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -86,12 +85,12 @@ def _line(row: CaseRow) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _versions(rows: Sequence[Row]) -> str:
-    last = max(rows, key=lambda row: row.date)
+def _run(row: Row) -> str:
+    """Return the versions, the commit and the day of a row."""
     shown = ("python", "numpy", "onnxruntime", "onnxruntime-gpu")
-    versions = last.machine.versions
+    versions = row.machine.versions
     names = [f"{name} {versions[name]}" for name in shown if name in versions]
-    return ", ".join([*names, f"commit {last.commit}", last.date[:10]])
+    return ", ".join([*names, *row.run])
 
 
 def replaced(text: str, table: str, begin: str = BEGIN, end: str = END) -> str:

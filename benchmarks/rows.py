@@ -3,7 +3,7 @@
 import json
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -58,6 +58,11 @@ class Row:
     def title(self) -> str:
         """What was measured, in a few words."""
         return self.case
+
+    @property
+    def run(self) -> tuple[str, str]:
+        """The commit and the day, as the tables show them; a table has rows of one run only."""
+        return f"commit {self.commit}", self.date[:10]
 
     @property
     def baseline_text(self) -> str:
@@ -191,6 +196,15 @@ def number(value: float | None) -> str:
 
 
 T = TypeVar("T")
+K = TypeVar("K")
+
+
+def grouped(rows: Sequence[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+    """Return the rows of each key, in the order in which the keys are found."""
+    groups: dict[K, list[T]] = {}
+    for row in rows:
+        groups.setdefault(key(row), []).append(row)
+    return groups
 
 
 def parsed(kind: type[T], values: object) -> T:

@@ -24,7 +24,7 @@ from ancestral.errors import ParityError
 from ancestral.sampling import Sampling
 from benchmarks import decode, memory
 from benchmarks.cases import CASES, Case, bundle, plain_graph
-from benchmarks.decode import Given, Pass, in_turns, step_ms
+from benchmarks.decode import Given, Pass, in_turns, prefill_ms, step_ms
 from benchmarks.machine import this_machine
 from benchmarks.parity import Parity
 from benchmarks.plain_loop import PlainLoop
@@ -72,15 +72,15 @@ class Subject:
             raise ParityError(f"{case.name}: {'; '.join(report.failures)}")
         return cls(case, engine, Parity.of(report), recorder)
 
-    def loop(self, given: Given) -> Callable[[], Pass]:
+    def loop(self, given: Given, *, prompt_log_p: bool = True) -> Callable[[], Pass]:
         """Return the engine's own loop over the given events, bound once."""
         graph = step_graph.graph_of(given.sampling, self.engine.bundle.manifest.graphs)
         binding = self.engine.session(graph).bind({"b": len(given.u), "s": 1})
-        return partial(decode.ours, self.engine, binding, given)
+        return partial(decode.ours, self.engine, binding, given, prompt_log_p=prompt_log_p)
 
-    def parity_of(self, drawn: Pass) -> Parity:
-        """Return the parity of the case and of the values that a loop drew."""
-        return replace(self.parity, sample_nats=decode.distance(self.engine, drawn, 0))
+    def parity_of(self, drawn: Pass, first: int = 0) -> Parity:
+        """Return the parity of the case and of the values that a loop drew from `first` on."""
+        return replace(self.parity, sample_nats=decode.distance(self.engine, drawn, first))
 
 
 def measure(
@@ -113,12 +113,15 @@ def measure_decode(subject: Subject, batch: int) -> Iterator[CaseRow]:
 
     The time of a step is that of a decode pass over its number of steps: 64 for W1 (positions 16 to
     79), 784 for W2. Both loops draw the same positions with the same uniforms, weights, threads and
-    ONNX Runtime options. The engine also computes log-probabilities; the baseline does not.
+    ONNX Runtime options. The engine also computes log-probabilities; the baseline does not. The
+    prefill is measured a second time without those of the prompt.
     """
     case, recorder, given = subject.case, subject.recorder, Given.of(subject.case, batch)
     baseline = PlainLoop(plain_graph(case), batch, recorder.threads)
     loops = [subject.loop(given), partial(decode.plain, baseline, given)]
-    ours, plain = in_turns(loops, recorder.rounds)
+    if given.prefix > 1:
+        loops.append(subject.loop(given, prompt_log_p=False))
+    ours, plain, *unscored = in_turns(loops, recorder.rounds)
     checked = decode.plain(baseline, given, with_log_p=True)
     equal = float((ours[-1].values == checked.values).all(axis=1).mean())
     apart = decode.distance(subject.engine, checked, given.prefix)
@@ -132,9 +135,16 @@ def measure_decode(subject: Subject, batch: int) -> Iterator[CaseRow]:
         bound=Bound("plain / ours", ">", 1) if faster else Bound("plain / ours", ">=", LEAST_RATIO),
         note=f"both drew the same values in {equal:.0%} of the rows",
     )
-    if given.prefix > 1:
-        prefills = [tuple(each.prefill_s * 1e3 for each in passes) for passes in (ours, plain)]
-        yield add(("prefill", "ms"), rounds=prefills[0], baseline=(PLAIN, prefills[1]))
+    for passes in unscored:
+        others = (PLAIN, prefill_ms(plain))
+        yield add(("prefill", "ms"), rounds=prefill_ms(ours), baseline=others)
+        yield add(
+            ("prefill without log p", "ms"),
+            rounds=prefill_ms(passes),
+            parity=replace(subject.parity_of(passes[-1], given.prefix), baseline_nats=apart),
+            baseline=others,
+            bound=Bound("plain / ours", ">=", LEAST_RATIO),
+        )
 
 
 def measure_cached(subject: Subject, batch: int) -> Iterator[CaseRow]:
@@ -235,8 +245,6 @@ def main(words: list[str] | None = None) -> int:
     """Measure the cases on the command line, and return the exit status."""
     options = _options(words)
     recorder = Recorder.begin(options.threads, options.rounds, options.results)
-    if recorder.load_average > recorder.machine.cores / 2:
-        print(f"load average {recorder.load_average}: other programs run too", file=sys.stderr)
     rows: list[CaseRow] = []
     try:
         for case in [CASES[name] for name in options.cases]:

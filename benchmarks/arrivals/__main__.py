@@ -168,8 +168,6 @@ def main(words: list[str] | None = None) -> int:
     """Measure the case on the command line, and return the exit status."""
     options = _options(words)
     recorder = Recorder.begin(options.threads, options.rounds, options.results)
-    if recorder.load_average > recorder.machine.cores / 2:
-        print(f"load average {recorder.load_average}: other programs run too", file=sys.stderr)
     case = CASES[options.case]
     try:
         bench = Bench.load(case, recorder, options.requests, options.slots, options.seed)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.rows import RESULTS, Row, number, read
+from benchmarks.rows import RESULTS, Row, grouped, number, read
 
 FILE = "arrivals.jsonl"
 _HEAD = (
@@ -110,26 +110,27 @@ def line(row: ArrivalsRow) -> str:
 def table(
     rows: Sequence[ArrivalsRow],
     about: Mapping[str, str],
-    versions: Callable[[Sequence[ArrivalsRow]], str],
+    run: Callable[[ArrivalsRow], str],
 ) -> list[str]:
-    """Return the lines of the tables, one for each case, machine and numbers of threads and slots.
+    """Return the tables, one for each case, machine, run, and number of threads and of slots.
 
     Args:
         rows: rows, in the order of writing; the last one of each load is shown.
         about: description of each case.
-        versions: function that returns the versions and the date of some rows as text.
+        run: function that returns the versions, the commit and the day of a row as text.
     """
-    groups: dict[tuple[str, str, int, int], dict[str, ArrivalsRow]] = {}
-    for row in rows:
-        key = (row.case, row.machine.name, row.threads, row.slots)
-        groups.setdefault(key, {})[row.load_text] = row
+
+    def setting(row: ArrivalsRow) -> tuple[str, str, int, int]:
+        return row.case, row.machine.name, row.threads, row.slots
+
+    last = {(*setting(row), row.load_text): row for row in rows}
+    tables = grouped(list(last.values()), lambda row: (*setting(row), run(row)))
     lines = []
-    for (case, machine, threads, slots), group in groups.items():
-        shown = list(group.values())
+    for (case, machine, threads, slots, words), shown in tables.items():
         lines += [
             f"## Arrivals, {case}: {about.get(case, '')}",
             "",
-            f"{slots} slots; {machine}, {threads} threads; {versions(shown)}.",
+            f"{slots} slots; {machine}, {threads} threads; {words}.",
             "",
             *_HEAD,
             *map(line, shown),

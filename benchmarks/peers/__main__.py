@@ -10,14 +10,13 @@ cell is printed with its reason, and the others run. The last line is a JSON sum
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from ancestral.errors import ParityError
-from benchmarks.machine import this_machine
+from benchmarks.machine import load_average, this_machine
 from benchmarks.peers.comparison import Plan, compare
 from benchmarks.peers.environments import OURS, PEERS, PeerError, converted, install, launch
 from benchmarks.peers.rows import PeerRow, record
@@ -41,9 +40,8 @@ def main(words: list[str] | None = None) -> int:
         models = [models_of(work, options.peers or [*PEERS], missing) for work in works]
         if options.prepare:
             return 0
-        load, begin = os.getloadavg()[0], time.monotonic()
-        if load > machine.cores / 2:
-            print(f"load average {load:.1f}: other programs run too", file=sys.stderr)
+        load_average(machine)
+        begin = time.monotonic()
         for work, (folders, absent) in zip(works, models, strict=True):
             for row in compare(work, folders, absent, plan):
                 record(row, options.results)

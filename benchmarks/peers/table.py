@@ -1,11 +1,11 @@
-"""The rows of the peers as tables in Markdown, one for each machine."""
+"""The rows of the peers as tables in Markdown, one for each machine and run."""
 
 from collections.abc import Sequence
 
 from benchmarks.peers.environments import PEERS
 from benchmarks.peers.rows import PeerResult, PeerRow, cell
 from benchmarks.peers.workloads import WORKLOADS
-from benchmarks.rows import number
+from benchmarks.rows import grouped, number
 
 BEGIN = "<!-- peers:begin -->"
 END = "<!-- peers:end -->"
@@ -29,21 +29,17 @@ def latest(rows: Sequence[PeerRow]) -> list[PeerRow]:
 
 
 def render(rows: Sequence[PeerRow]) -> str:
-    """Return one table per machine, with the reasons of what is missing; "" without rows."""
-    groups: dict[str, list[PeerRow]] = {}
-    for row in latest(rows):
-        groups.setdefault(row.machine.name, []).append(row)
+    """Return one table per machine and run, and the reasons of what is missing; "" without rows."""
+    groups = grouped(latest(rows), lambda row: (row.machine.name, row.run))
     return "\n".join(part for group in groups.values() for part in _table(group))
 
 
 def _table(rows: Sequence[PeerRow]) -> list[str]:
-    last = max(rows, key=lambda row: row.date)
     found = {peer.name for row in rows for peer in row.peers}
     names = [name for name in PEERS if name in found]
     head = ("work", "batch", "drawing", "ours", *names, "best peer / ours", "parity, nats")
     parts = [
-        f"{last.machine.name}; {_versions(rows)}, commit {last.commit}, {last.date[:10]}. "
-        "ms/step (threads).",
+        f"{rows[0].machine.name}; {', '.join([_versions(rows), *rows[0].run])}. ms/step (threads).",
         "",
         f"| {' | '.join(head)} |",
         f"|{'---|' * len(head)}",
@@ -77,8 +73,7 @@ def _line(row: PeerRow, names: Sequence[str]) -> str:
 
 def _versions(rows: Sequence[PeerRow]) -> str:
     """Return the versions of our runtime and of every peer's packages, each once."""
-    last = max(rows, key=lambda row: row.date)
-    shown = {name: last.machine.versions.get(name, "") for name in ("python", "onnxruntime")}
+    shown = {name: rows[0].machine.versions.get(name, "") for name in ("python", "onnxruntime")}
     for row in rows:
         for peer in row.peers:
             shown |= peer.versions

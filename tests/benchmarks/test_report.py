@@ -29,6 +29,24 @@ def test_a_table_shows_numbers_with_parity() -> None:
     assert "**missed**" in second
 
 
+def test_rows_of_two_runs_are_in_two_tables_under_one_heading() -> None:
+    """A reader compares the rows of a table, so the line above it is true of all of them."""
+    other = sample_row(batch=8, commit="fedcba987654")
+    later = sample_row(batch=16, date="2026-01-03T00:00:00+00:00")
+    lines = report.render([sample_row(), other, later, sample_row(batch=32)]).splitlines()
+    shown = [
+        line.split("commit ")[1] if "commit " in line else line.split(" | ")[1]
+        for line in lines
+        if "commit " in line or line.startswith("| decode")
+    ]
+    assert shown == [
+        *("0123456789ab, 2026-01-02.", "1", "32"),
+        *("fedcba987654, 2026-01-02.", "8"),
+        *("0123456789ab, 2026-01-03.", "16"),
+    ]
+    assert len([line for line in lines if line.startswith("## ")]) == 1
+
+
 def test_only_text_between_the_markers_changes() -> None:
     text = report.replaced(PAGE, "table\n")
     assert text == f"before\n{report.BEGIN}\n\ntable\n\n{report.END}\nafter\n"

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ancestral.engine import Engine
@@ -11,6 +12,8 @@ from ancestral.engine.verify import compare
 from ancestral.parity import ParityReport
 from benchmarks import run
 from benchmarks.cases import Case
+from benchmarks.decode import Given
+from benchmarks.recorder import Recorder
 from benchmarks.rows import CaseRow, read
 
 WORDS = ["toy", "--rounds", "2", "--loads", "1", "--threads", "1", "--batch", "2"]
@@ -22,12 +25,32 @@ def test_a_run_appends_rows_with_their_parity(
     words = [*WORDS, "--only", "decode", "host", "memory", "--results", str(tmp_path)]
     assert run.main(words) == 0
     rows = read(CaseRow, tmp_path / "toy.jsonl")
-    quantities = ["decode", "prefill", "host between steps", "first load", "load", "peak memory"]
-    assert [row.quantity for row in rows] == quantities
+    assert [row.quantity for row in rows] == [
+        *("decode", "prefill", "prefill without log p", "host between steps"),
+        *("first load", "load", "peak memory"),
+    ]
     assert all(row.parity.verified and row.p20 <= row.p50 <= row.p80 for row in rows)
     assert all(value > 0 for row in rows for value in row.rounds)
     assert len(rows[0].rounds) == len(rows[0].baseline_rounds) == 2
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["rows"] == len(rows)
+
+
+def test_a_prefill_without_log_p_runs_the_graph_without_predictions(
+    toy_case: Case, tmp_path: Path
+) -> None:
+    """Log p of the prompt stays 0, and what is drawn after it is the same."""
+    subject = run.Subject.load(toy_case, Recorder.begin(1, results=tmp_path))
+    given = Given.of(toy_case, 2)
+    scored, bare = subject.loop(given)(), subject.loop(given, prompt_log_p=False)()
+    assert scored.log_p is not None
+    assert bare.log_p is not None
+    assert (scored.log_p[:, : given.prefix] < 0).all()
+    assert (bare.log_p[:, : given.prefix] == 0).all()
+    np.testing.assert_array_equal(bare.values, scored.values)
+    np.testing.assert_allclose(
+        bare.log_p[:, given.prefix :], scored.log_p[:, given.prefix :], atol=1e-5
+    )
+    assert bare.prefill_s > 0
 
 
 def test_settings_are_compared_with_unfiltered_steps(

@@ -77,8 +77,8 @@ def load_hugging_face(
         length: number of positions of an event; None means the model's context, but at most 4096.
         start: id of the token before each text. With None there is no such token: the first value
             must be observed, and log p(x_2.. | x_1) is reported. "auto" means the bos_token_id of
-            config.json; None if it is missing or beyond the vocabulary, or if the tokenizer has no
-            start token.
+            config.json, or the architecture's default if the field is missing; None if the id is
+            null or beyond the vocabulary, or if the tokenizer has no start token.
         ignored: unknown fields of config.json that do not change what the model computes.
 
     Raises:
