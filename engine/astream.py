@@ -104,7 +104,7 @@ async def _next(requests: AsyncIterator[Request]) -> object:
 async def _deltas(desk: Desk, requests: AsyncIterator[Request]) -> AsyncGenerator[Delta, None]:
     reading: asyncio.Task[object] | None = None
     more = True
-    with desk:
+    with desk.lease:
         try:
             while more or not desk.idle:
                 if more and reading is None and desk.room:

@@ -1,8 +1,8 @@
 """The desk of a stream: requests wait for slots, and what they draw becomes deltas."""
 
 from collections import deque
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from types import TracebackType
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -71,7 +71,7 @@ class Counts:
 class Desk:
     """Requests in order of arrival, and the slots that they are drawn in.
 
-    Not thread-safe, but for `cancel` and `counts`. A context manager, which releases the slots.
+    Not thread-safe, but for `cancel` and `counts`.
     """
 
     def __init__(self, runner: Runner, slots: int, *, text: bool, prefix_memory: int) -> None:
@@ -93,16 +93,10 @@ class Desk:
         self._unwanted: set[int] = set()
         self._read = self._finished = self._cancelled = self._values = 0
 
-    def __enter__(self) -> "Desk":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._slots.__exit__(kind, error, trace)
+    @property
+    def lease(self) -> AbstractContextManager[object]:
+        """Context in which requests are drawn; its end releases the slots."""
+        return self._slots.lease
 
     @property
     def counts(self) -> Counts:

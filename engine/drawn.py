@@ -64,8 +64,8 @@ def read_row(
     prompt = found.log_p[row, :begin].copy() if first and task.prompt_log_p else None
     if any(each is not None and np.isnan(each).any() for each in (log_p, log_q, prompt)):
         past = np.zeros(begin, np.float32) if prompt is None else prompt
-        at = (np.concatenate([past, log_p]), np.pad(log_q, (begin, 0)))
-        draw_checks.check(at[0][None], task.index, at[1][None])
+        whole, drawn = np.concatenate([past, log_p]), np.pad(log_q, (begin, 0))
+        draw_checks.check(whole[None], task.index, drawn[None])
     top = None
     if task.logprobs:
         part = slice(row, row + 1), new

@@ -10,11 +10,12 @@ from ancestral.signature import GraphSignature
 from ancestral.step_tensors import StepGraph
 
 
-class Exchange:
+class Exchange(AbstractContextManager["Exchange"]):
     """A binding of a step graph, taken with the first request.
 
     It is that of the graph for the request's settings. A later request that needs a wider graph
-    exchanges it for a binding of that graph, in which all rows go on.
+    exchanges it for a binding of that graph, in which all rows go on. The end of a `with` block
+    gives the binding back.
     """
 
     def __init__(self, runner: Runner, rows: int) -> None:
@@ -29,13 +30,12 @@ class Exchange:
         self._graph: StepGraph = "step"
         self._taken: tuple[GraphSignature, Binding] | None = None
 
-    def release(
+    def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Give the binding back, as the end of a `with` block does."""
         self._held.__exit__(kind, error, trace)
 
     @property

@@ -14,7 +14,7 @@ differently for another number of rows.
 """
 
 from collections import deque
-from types import TracebackType
+from contextlib import AbstractContextManager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +36,7 @@ CHUNKS = 4
 
 
 class Slots:
-    """Rows of one binding, filled and emptied one by one. Not thread-safe; a context manager."""
+    """Rows of one binding, filled and emptied one by one. Not thread-safe."""
 
     def __init__(self, runner: Runner, rows: int, prefix_memory: int) -> None:
         """Create empty slots.
@@ -54,16 +54,10 @@ class Slots:
         self._new: set[int] = set()
         self._exchange = Exchange(runner, rows)
 
-    def __enter__(self) -> "Slots":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._exchange.release(kind, error, trace)
+    @property
+    def lease(self) -> AbstractContextManager[object]:
+        """Context in which the slots are used; its end gives their binding back."""
+        return self._exchange
 
     @property
     def free(self) -> int:
@@ -129,8 +123,7 @@ class Slots:
         chunks = 0
         while self._filling and (chunks < CHUNKS or not waiting):
             row = self._filling[0]
-            task = self._tasks[row]
-            assert task is not None
+            task = self._tenant(row)
             if row in self._new:
                 self._new.discard(row)
                 self._share(row)
@@ -153,9 +146,12 @@ class Slots:
                         self._share(other)
 
     def _share(self, row: int) -> None:
+        self._donors.share(self._exchange.loop, row, self._prompt(self._tenant(row)))
+
+    def _tenant(self, row: int) -> Task:
         task = self._tasks[row]
         assert task is not None
-        self._donors.share(self._exchange.loop, row, self._prompt(task))
+        return task
 
     def _launch(self, live: list[int]) -> None:
         """Run steps of the live rows; the others change nothing that is read later."""
@@ -176,7 +172,7 @@ class Slots:
 
         While prompts are filling there are fewer steps, by the share of the rows that would step.
         """
-        tasks = [task for row in live if (task := self._tasks[row])]
+        tasks = [self._tenant(row) for row in live]
         most = STEPS
         if self._filling:
             most = -(-STEPS * len(live) // (len(live) + len(self._filling)))
@@ -204,11 +200,8 @@ class Slots:
 
     def _drawn(self, row: int, before: int, found: step_loop.LoopResult) -> Drawn:
         """Return what a row drew since a position, and release its slot if it has ended."""
-        task = self._tasks[row]
-        assert task is not None
-        drawn = read_row(
-            self._exchange.binding, row, task, (before, int(self._position[row])), found
-        )
+        positions = before, int(self._position[row])
+        drawn = read_row(self._exchange.binding, row, self._tenant(row), positions, found)
         self._donors.seen(row)
         draw_checks.check_values(drawn.values, self._runner.data.levels)
         if drawn.ended is not None:

@@ -49,7 +49,7 @@ class RequestStream(Control, Iterator[Delta]):
 
 def _deltas(desk: Desk, requests: Iterator[Request]) -> Generator[Delta, None, None]:
     # Not a method: a generator that held its stream would be kept by it for the cycle collector.
-    with desk:
+    with desk.lease:
         more = True
         while more or not desk.idle:
             while more and desk.room:

@@ -115,7 +115,7 @@ class ThreadStore:
             return cls(None)
 
     def find(self, key: ThreadKey) -> ThreadChoice | None:
-        """Return the choice of a key; None if there is no valid one."""
+        """Return the choice that was kept for a key; None if there is none, or not a valid one."""
         if self.folder is None:
             return None
         found = _read(self._file(self.folder, key))

@@ -117,13 +117,14 @@ class Sampling:
         return {name: getattr(self, name) for name in names} | {"top_k": top_k, LOGIT_BIAS: bias}
 
     def check(self, levels: int) -> None:
-        """Check that the bias is one of a model's values.
+        """Check that a model has the values of the bias, and that one of its values can be drawn.
 
         Args:
             levels: number of the model's values.
 
         Raises:
-            InvalidInput: there is no such value, or all values are banned.
+            InvalidInput: an id of the bias is not a value of the model, or all values are
+                banned.
         """
         for value, _ in self._pairs:
             whole(LOGIT_BIAS, value, 0, levels - 1)

@@ -115,6 +115,7 @@ def test_runs_without_a_tensor_in_common(
         (["--device", "tpu"], ["tpu"]),
         (["--device", "cuda"], ["cuda", "pip install"]),
         (["--threads", "0"], ["--threads"]),
+        (["--threads", "measure"], ["--threads: expected a number with --trace", "'measure'"]),
         (["--dtype", "float16"], ["--dtype"]),
         (["--save", "run.npz"], ["--save", ".safetensors"]),
         (["--against", "nowhere.safetensors"], ["nowhere.safetensors", "verify --trace --save"]),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ancestral.cli.installed import require
 from ancestral.cli.output import check_target, say
 from ancestral.errors import InvalidInput
-from ancestral.threads import ThreadCount
+from ancestral.threads import ThreadCount, is_measured
 
 if TYPE_CHECKING:
     from ancestral.export.trace.report import Traced
@@ -58,6 +58,11 @@ def traces(
         check_target(save, (".safetensors",), option="--save", keep=(path, *against))
         if len(backends) > 1:
             raise InvalidInput(f"--save: expected one --backend, got {list(backends)}")
+    if is_measured(threads):
+        raise InvalidInput(
+            "--threads: expected a number with --trace, got 'measure'; leave it out to let the "
+            "runtime choose"
+        )
     count = None if threads is None else check_threads(threads, "--threads")
     names = tuple(dict.fromkeys(backends)) or ("onnxruntime",)
     if len(against) < 2:
