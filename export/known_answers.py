@@ -23,7 +23,7 @@ from ancestral.export.memory.float64_mode import Float64Mode
 from ancestral.export.memory.freed import give_back
 from ancestral.philox import uniforms
 from ancestral.train.models.autoregressive import AutoregressiveModel
-from ancestral.train.models.graphs import Step
+from ancestral.train.models.step import Step
 from ancestral.train.models.transformer import Transformer
 from ancestral.triton_kernels.operators import in_place
 

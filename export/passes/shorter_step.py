@@ -3,7 +3,7 @@
 A node costs 0.5 to 1 microsecond in ONNX Runtime, whatever it computes, and a step of a small model
 takes 100. The exporter translates each operator of PyTorch by itself, so a step computes its
 positions and the size of its block several times. `offsets` is 0 .. s - 1 by the step's signature
-(`ancestral.train.models.graphs.Step`), so that
+(`ancestral.train.models.step.Step`), so that
 
     Range(0, size of offsets, 1) = offsets      Gather(x[:, None] + offsets, 0, axis=1) = x
 

@@ -12,7 +12,8 @@ from ancestral.dataspec import DataSpec
 from ancestral.export.graphs import export_graph
 from ancestral.export.passes.packed_attention import pack
 from ancestral.train.models.families import build_model
-from ancestral.train.models.graphs import Program, build
+from ancestral.train.models.graphs import build
+from ancestral.train.models.program import Program
 from ancestral.train.models.transformer_config import TransformerConfig
 from tests.toys import widen
 
