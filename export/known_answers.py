@@ -11,13 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ancestral.export.filter_answers import (
-    DRAWN,
-    ERRORS,
-    MARGINS,
-    filter_answers,
-    settings,
-)
+from ancestral.export.filter_answers import DRAWN, ERRORS, MARGINS, filter_answers, settings
 from ancestral.export.float32_error import difference, margin, own_error
 from ancestral.export.memory.float64_mode import Float64Mode
 from ancestral.export.memory.freed import give_back

@@ -2,12 +2,13 @@
 
 The exporter writes the rotations of a layer as some twenty nodes. ONNX Runtime's operator computes
 them from the tables of cosines and sines: it rotates feature i with feature i + w/2 of the first w,
-and its length input tells a row's slots. Where heads are not normalised before, the pass
+and reads the slots of a row from its length input. Where heads are not normalised before, the pass
 `packed_attention` can then pass it the unsplit product.
 
 ONNX Runtime (1.31, CPU) requires a head size and a number of rotated features that are multiples of
 16; other attentions stay as the exporter writes them. Products and sums are rounded in another
-order, so the last bits of keys differ from those of the nodes.
+order, so the last bits of keys differ from those of the nodes. The pass can go when the exporter
+writes rotations as one operator (docs/decisions/0022).
 """
 
 from collections.abc import Sequence

@@ -8,7 +8,8 @@ positions and the size of its block several times. `offsets` is 0 .. s - 1 by th
     Range(0, size of offsets, 1) = offsets      Gather(x[:, None] + offsets, 0, axis=1) = x
 
 A power of infinity is 1 for the exponent 0, and infinite for a temperature above it. The other
-rules hold in every graph. No rule rounds a number, so no bit changes.
+rules hold in every graph. No rule rounds a number, so no bit changes. The pass can go when the
+exporter computes nothing twice (docs/decisions/0022).
 """
 
 import math
