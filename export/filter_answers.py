@@ -63,7 +63,8 @@ def filter_answers(
 
     Returns:
         `DRAWN`, `MARGINS` and `ERRORS`, each [t]. Margins are in probability, gaps in nats after
-        the temperature; both are infinite where there is no such edge.
+        the temperature. A distance is infinite if the draw has no edge of its kind: a margin at
+        temperature 0, for example, or a gap where no value is dropped.
     """
     far = torch.full_like(u, math.inf, dtype=torch.float64)
     if chosen["temperature"] == 0:

@@ -21,7 +21,7 @@ from ancestral.export.passes.packed_attention import pack
 from ancestral.export.passes.rotary_attention import rotate_inside
 from ancestral.export.passes.shorter_step import shorten
 from ancestral.signature import GraphSignature
-from ancestral.train.models.graphs import Program
+from ancestral.train.models.program import Program
 
 OPSET = 24
 _TRACED = {"b": 2, "k": 3, "s": 3, "t": 3}

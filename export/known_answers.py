@@ -11,19 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ancestral.export.filter_answers import (
-    DRAWN,
-    ERRORS,
-    MARGINS,
-    filter_answers,
-    settings,
-)
+from ancestral.export.filter_answers import DRAWN, ERRORS, MARGINS, filter_answers, settings
 from ancestral.export.float32_error import difference, margin, own_error
 from ancestral.export.memory.float64_mode import Float64Mode
 from ancestral.export.memory.freed import give_back
 from ancestral.philox import uniforms
 from ancestral.train.models.autoregressive import AutoregressiveModel
-from ancestral.train.models.graphs import Step
+from ancestral.train.models.step import Step
 from ancestral.train.models.transformer import Transformer
 from ancestral.triton_kernels.operators import in_place
 

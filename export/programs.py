@@ -12,9 +12,10 @@ from ancestral.export.operators import Form
 from ancestral.signature import GraphSignature
 from ancestral.step_tensors import LOG_PROB, LOGITS, REDRAWN, TOP_IDS, TOP_LOG_PROB
 from ancestral.train.models.families import Model
-from ancestral.train.models.graphs import PARALLEL, GraphName, Parallel, Program, build
+from ancestral.train.models.graphs import PARALLEL, GraphName, Parallel, build
 from ancestral.train.models.latent_graphs import Every, latent_graphs_of
 from ancestral.train.models.latent_variable import LatentVariableModel
+from ancestral.train.models.program import Program
 
 Progress = Callable[[str], None]
 """Called with a short text before each stage of an export."""

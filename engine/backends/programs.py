@@ -9,9 +9,10 @@ from ancestral.latent_tensors import LATENT_GRAPH_NAMES
 from ancestral.signature import GraphSignature
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import FAMILIES, Model, model_config
-from ancestral.train.models.graphs import GRAPH_NAMES, Program, build
+from ancestral.train.models.graphs import GRAPH_NAMES, build
 from ancestral.train.models.latent_graphs import LatentProgram
 from ancestral.train.models.latent_variable import LatentVariableModel
+from ancestral.train.models.program import Program
 from ancestral.train.stored_model import bundled_model, read_weights
 
 

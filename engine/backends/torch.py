@@ -24,8 +24,8 @@ from ancestral.errors import BackendUnavailable
 from ancestral.signature import GraphSignature, TensorSpec
 from ancestral.step_tensors import OFFSETS, POSITION
 from ancestral.train.models.autoregressive import AutoregressiveModel
-from ancestral.train.models.graphs import AutoregressiveProgram, Program
 from ancestral.train.models.precision import DTYPES, narrow
+from ancestral.train.models.program import AutoregressiveProgram, Program
 from ancestral.train.models.transformer import Transformer
 from ancestral.triton_kernels.operators import in_place
 

@@ -19,7 +19,9 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, Unsuppor
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from ancestral.errors import AncestralError, ExportError
-from ancestral.train.models.graphs import Parallel, Prefill, Program, Step
+from ancestral.train.models.graphs import Parallel, Prefill
+from ancestral.train.models.program import Program
+from ancestral.train.models.step import Step
 
 RAISED = (
     ArithmeticError,

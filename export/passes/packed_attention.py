@@ -1,11 +1,12 @@
 """Let GroupQueryAttention read queries, keys and values from the one product that made them.
 
 A block computes them by one product and splits it. ONNX Runtime's operator takes the unsplit
-result as its query, with key and value left out, and reads the parts where they are: a node less in
-each layer, and no copy of the three parts. The values are the same bits.
+result as its query, with key and value left out, and reads the parts where they are. That saves one
+node in each layer, and a copy of the three parts. The results have the same bits.
 
 The pass changes only an attention whose three inputs are the three results of one Split along the
-last axis: where heads are normalised or rotated in between, the parts are other tensors.
+last axis: where heads are normalised or rotated in between, the parts are other tensors. It can go
+when the code of the model passes the product whole (docs/decisions/0022).
 """
 
 import onnx_ir

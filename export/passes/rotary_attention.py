@@ -2,12 +2,13 @@
 
 The exporter writes the rotations of a layer as some twenty nodes. ONNX Runtime's operator computes
 them from the tables of cosines and sines: it rotates feature i with feature i + w/2 of the first w,
-and its length input tells a row's slots. Where heads are not normalised before, the pass
+and reads the slots of a row from its length input. Where heads are not normalised before, the pass
 `packed_attention` can then pass it the unsplit product.
 
 ONNX Runtime (1.31, CPU) requires a head size and a number of rotated features that are multiples of
 16; other attentions stay as the exporter writes them. Products and sums are rounded in another
-order, so the last bits of keys differ from those of the nodes.
+order, so the last bits of keys differ from those of the nodes. The pass can go when the exporter
+writes rotations as one operator (docs/decisions/0022).
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from typing import NamedTuple
 
 import onnx_ir
 
+from ancestral.export.passes.pattern import equals, made_by, remove_unread
 from ancestral.step_tensors import OFFSETS
 
 _MULTIPLE = 16
@@ -62,9 +64,7 @@ def rotate_inside(graph: onnx_ir.Graph) -> None:
             node.replace_input_with(i, _merged(rotation))
         node.attributes.add(onnx_ir.AttrInt64("do_rotary", 1))
         node.attributes.add(onnx_ir.AttrInt64("rotary_interleaved", 0))
-    for node in reversed(list(graph)):
-        if not any(value.uses() or value.is_graph_output() for value in node.outputs):
-            graph.remove(node, safe=True)
+    remove_unread(graph)
 
 
 def _fits(node: onnx_ir.Node, rotation: _Rotation) -> bool:
@@ -78,10 +78,10 @@ def _fits(node: onnx_ir.Node, rotation: _Rotation) -> bool:
     if not isinstance(head, int) or head % _MULTIPLE:
         return False
     # The operator counts slots back from the last one, first + s - 1.
-    added = _made(rotation.slots, "Add")
-    last = _made(_input(_made(node.inputs[_LAST_SLOT], "Sub")), "Cast")
-    end = _made(_input(last), "Add")
-    first = _input(_made(_input(added), "Unsqueeze"))
+    added = made_by(rotation.slots, "Add")
+    last = made_by(_input(made_by(node.inputs[_LAST_SLOT], "Sub")), "Cast")
+    end = made_by(_input(last), "Add")
+    first = _input(made_by(_input(added), "Unsqueeze"))
     if added is None or end is None or first is not _input(end):
         return False
     offsets = added.inputs[1]
@@ -90,7 +90,7 @@ def _fits(node: onnx_ir.Node, rotation: _Rotation) -> bool:
 
 def _merged(rotation: _Rotation) -> onnx_ir.Value:
     """Return heads before the rotation as [b, s, h d]."""
-    parts = _input(_made(rotation.x, "Reshape"))
+    parts = _input(made_by(rotation.x, "Reshape"))
     after = rotation.merge.outputs[0].shape
     if parts is not None and parts.shape is not None and after is not None:
         known = len(parts.shape) == len(after) == _FEATURES
@@ -102,18 +102,18 @@ def _merged(rotation: _Rotation) -> onnx_ir.Value:
 
 def _rotation(value: onnx_ir.Value | None) -> _Rotation | None:
     """Return the rotation that makes queries or keys, [b, s, h d]."""
-    merge = _made(value, "Reshape")
-    joined = _made(_input(merge), "Concat")
+    merge = made_by(value, "Reshape")
+    joined = made_by(_input(merge), "Concat")
     if merge is None or joined is None or joined.attributes.get_int("axis", 0) not in (-1, 3):
         return None
     turned, rest = joined.inputs[:2], joined.inputs[2:]
-    products = _products(_made(turned[0], "Sub")), _products(_made(turned[1], "Add"))
+    products = _products(made_by(turned[0], "Sub")), _products(made_by(turned[1], "Add"))
     if products[0] is None or products[1] is None:
         return None
     (first, cosine), (second, sine) = products[0]
     if products[1] != ((second, cosine), (first, sine)):
         return None
-    halves = _made(first, "Split")
+    halves = made_by(first, "Split")
     if halves is None or tuple(halves.outputs) != (first, second):
         return None
     if halves.attributes.get_int("axis", 0) != _FEATURES or len(halves.inputs) != 1:
@@ -132,7 +132,7 @@ def _products(node: onnx_ir.Node | None) -> tuple[_Product, _Product] | None:
     """Return the factors of the two products that a node adds or subtracts."""
     if node is None:
         return None
-    a, b = (_made(value, "Mul") for value in node.inputs)
+    a, b = (made_by(value, "Mul") for value in node.inputs)
     if a is None or b is None:
         return None
     return (a.inputs[0], a.inputs[1]), (b.inputs[0], b.inputs[1])
@@ -147,16 +147,16 @@ def _source(
     width = rotated.shape[-1]
     if not rest:
         return rotated, width
-    head, tail = _made(rotated, "Slice"), _made(rest[0], "Slice")
+    head, tail = made_by(rotated, "Slice"), made_by(rest[0], "Slice")
     if len(rest) > 1 or head is None or tail is None or head.inputs[0] is not tail.inputs[0]:
         return None, 0
-    starts = [_number(node.inputs[1]) for node in (head, tail)]
-    axes = [_number(node.inputs[3]) for node in (head, tail)]
     x = head.inputs[0]
     if x is None or x.shape is None or rest[0] is None or rest[0].shape is None:
         return None, 0
     whole = x.shape[-1], (width + rest[0].shape[-1])
-    if starts != [0, width] or axes != [_FEATURES] * 2 or whole[0] != whole[1]:
+    starts = equals(head.inputs[1], 0) and equals(tail.inputs[1], width)
+    axes = all(equals(node.inputs[3], _FEATURES) for node in (head, tail))
+    if not (starts and axes) or whole[0] != whole[1]:
         return None, 0
     return x, width
 
@@ -165,9 +165,9 @@ def _looked_up(
     angles: onnx_ir.Value | None,
 ) -> tuple[onnx_ir.Value, onnx_ir.Value] | None:
     """Return the table [T, half] and the slots [b, s] of table[slots][:, :, None]."""
-    widened = _made(angles, "Unsqueeze")
-    gather = _made(_input(widened), "Gather")
-    if widened is None or gather is None or _number(widened.inputs[1]) != 2:
+    widened = made_by(angles, "Unsqueeze")
+    gather = made_by(_input(widened), "Gather")
+    if widened is None or gather is None or not equals(widened.inputs[1], 2):
         return None
     table, slots = gather.inputs
     if table is None or slots is None or gather.attributes.get_int("axis", 0) != 0:
@@ -175,18 +175,6 @@ def _looked_up(
     return table, slots
 
 
-def _made(value: onnx_ir.Value | None, op_type: str) -> onnx_ir.Node | None:
-    """Return the node that makes a value, if it is of this type."""
-    node = None if value is None else value.producer()
-    return node if node is not None and node.op_type == op_type else None
-
-
 def _input(node: onnx_ir.Node | None) -> onnx_ir.Value | None:
     """Return the first input of a node."""
     return None if node is None else node.inputs[0]
-
-
-def _number(value: onnx_ir.Value | None) -> int | None:
-    """Return an integer constant of one element."""
-    tensor = None if value is None else onnx_ir.convenience.get_const_tensor(value)
-    return int(tensor.numpy().item()) if tensor is not None and tensor.size == 1 else None

@@ -3,21 +3,21 @@
 A node costs 0.5 to 1 microsecond in ONNX Runtime, whatever it computes, and a step of a small model
 takes 100. The exporter translates each operator of PyTorch by itself, so a step computes its
 positions and the size of its block several times. `offsets` is 0 .. s - 1 by the step's signature
-(`ancestral.train.models.graphs.Step`), so that
+(`ancestral.train.models.step.Step`), so that
 
     Range(0, size of offsets, 1) = offsets      Gather(x[:, None] + offsets, 0, axis=1) = x
 
 A power of infinity is 1 for the exponent 0, and infinite for a temperature above it. The other
-rules hold in every graph. No rule rounds a number, so no bit changes.
+rules hold in every graph. No rule rounds a number, so no bit changes. The pass can go when the
+exporter computes nothing twice (docs/decisions/0022).
 """
 
 import math
 from collections.abc import Callable, Hashable
-from typing import Any
 
 import onnx_ir
-from numpy.typing import NDArray
 
+from ancestral.export.passes.pattern import constant, equals, made_by, remove_unread
 from ancestral.step_tensors import OFFSETS, TEMPERATURE
 
 _Rule = Callable[[onnx_ir.Node, onnx_ir.Value], onnx_ir.Value | None]
@@ -50,9 +50,7 @@ def _shortened(graph: onnx_ir.Graph, offsets: onnx_ir.Value) -> bool:
             equal = seen.setdefault(_key(node), result)
         if equal is not None and equal is not result and not result.is_graph_output():
             onnx_ir.convenience.replace_all_uses_with(result, equal)
-    for node in reversed(list(graph)):
-        if not any(value.uses() or value.is_graph_output() for value in node.outputs):
-            graph.remove(node, safe=True)
+    remove_unread(graph)
     return len(graph) < before
 
 
@@ -60,8 +58,8 @@ def _key(node: onnx_ir.Node) -> Hashable:
     """Return what two nodes with equal results have in common; constants count by their values."""
     inputs = tuple(
         id(value)
-        if (constant := _constant(value)) is None
-        else (constant.shape, str(constant.dtype), constant.tobytes())
+        if (number := constant(value)) is None
+        else (number.shape, str(number.dtype), number.tobytes())
         for value in node.inputs
     )
     attributes = tuple(sorted((name, repr(value)) for name, value in node.attributes.items()))
@@ -84,10 +82,10 @@ def _read_offsets(node: onnx_ir.Node, offsets: onnx_ir.Value) -> None:
 
 def _range(node: onnx_ir.Node, offsets: onnx_ir.Value) -> onnx_ir.Value | None:
     """Return `offsets` for Range(0, s, 1)."""
-    if node.op_type != "Range" or not (_is(node.inputs[0], 0) and _is(node.inputs[2], 1)):
+    if node.op_type != "Range" or not (equals(node.inputs[0], 0) and equals(node.inputs[2], 1)):
         return None
-    squeeze = _made_by(node.inputs[1], "Squeeze")
-    shape = None if squeeze is None else _made_by(squeeze.inputs[0], "Shape")
+    squeeze = made_by(node.inputs[1], "Squeeze")
+    shape = None if squeeze is None else made_by(squeeze.inputs[0], "Shape")
     return offsets if shape is not None and shape.inputs[0] is offsets else None
 
 
@@ -95,11 +93,11 @@ def _first(node: onnx_ir.Node, offsets: onnx_ir.Value) -> onnx_ir.Value | None:
     """Return x for the first column of x[:, None] + offsets."""
     if node.op_type != "Gather" or node.attributes.get_int("axis", 0) != 1:
         return None
-    added = _made_by(node.inputs[0], "Add") if _is(node.inputs[1], 0, rank=0) else None
+    added = made_by(node.inputs[0], "Add") if equals(node.inputs[1], 0, rank=0) else None
     if added is None or added.inputs[1] is not offsets:
         return None
-    column = _made_by(added.inputs[0], "Unsqueeze")
-    return column.inputs[0] if column is not None and _is(column.inputs[1], 1) else None
+    column = made_by(added.inputs[0], "Unsqueeze")
+    return column.inputs[0] if column is not None and equals(column.inputs[1], 1) else None
 
 
 def _expanded(node: onnx_ir.Node, _: onnx_ir.Value) -> onnx_ir.Value | None:
@@ -114,7 +112,7 @@ def _expanded(node: onnx_ir.Node, _: onnx_ir.Value) -> onnx_ir.Value | None:
 
 def _scalar_size(node: onnx_ir.Node, _: onnx_ir.Value) -> onnx_ir.Value | None:
     """Return the size [1] for a scalar one that is only added to vectors."""
-    shape = _made_by(node.inputs[0], "Shape") if node.op_type == "Squeeze" else None
+    shape = made_by(node.inputs[0], "Shape") if node.op_type == "Squeeze" else None
     if shape is None:
         return None
     users = [user for user, _ in node.outputs[0].uses()]
@@ -125,16 +123,17 @@ def _scalar_size(node: onnx_ir.Node, _: onnx_ir.Value) -> onnx_ir.Value | None:
 
 def _element(node: onnx_ir.Node, _: onnx_ir.Value) -> onnx_ir.Value | None:
     """Return one element of each row, x[.., i], by GatherND instead of two gathers."""
-    chosen = _made_by(node.inputs[0], "GatherElements") if node.op_type == "Gather" else None
+    chosen = made_by(node.inputs[0], "GatherElements") if node.op_type == "Gather" else None
     x, index = (None, None) if chosen is None else chosen.inputs
     if chosen is None or x is None or x.shape is None:
         return None
     last = len(x.shape) - 1
-    if not _is(node.inputs[1], 0, rank=0) or node.attributes.get_int("axis", 0) not in (-1, last):
+    first = equals(node.inputs[1], 0, rank=0)
+    if not first or node.attributes.get_int("axis", 0) not in (-1, last):
         return None
-    column = _made_by(index, "Unsqueeze")
+    column = made_by(index, "Unsqueeze")
     along_last = chosen.attributes.get_int("axis", 0) in (-1, last)
-    added = column is not None and any(_is(column.inputs[1], axis) for axis in (last, -1))
+    added = column is not None and any(equals(column.inputs[1], axis) for axis in (last, -1))
     if not added or not along_last:
         return None
     return _added(node, onnx_ir.node("GatherND", [x, index], {"batch_dims": last}))
@@ -144,19 +143,19 @@ def _looked_up(node: onnx_ir.Node, _: onnx_ir.Value) -> onnx_ir.Value | None:
     """Return the rows of a table, by Gather instead of an index of its own for GatherND."""
     if node.op_type != "GatherND" or node.attributes.get_int("batch_dims", 0) != 0:
         return None
-    column = _made_by(node.inputs[1], "Unsqueeze")
-    if column is None or not _is(column.inputs[1], -1):
+    column = made_by(node.inputs[1], "Unsqueeze")
+    if column is None or not equals(column.inputs[1], -1):
         return None
     return _added(node, onnx_ir.node("Gather", [node.inputs[0], column.inputs[0]], {"axis": 0}))
 
 
 def _warm(node: onnx_ir.Node, _: onnx_ir.Value) -> onnx_ir.Value | None:
     """Return the infinite power for "infinity if the temperature is above 0, otherwise 1"."""
-    compared = _made_by(node.inputs[0], "Greater") if node.op_type == "Where" else None
-    if compared is None or not (_is(node.inputs[1], math.inf) and _is(node.inputs[2], 1)):
+    compared = made_by(node.inputs[0], "Greater") if node.op_type == "Where" else None
+    if compared is None or not (equals(node.inputs[1], math.inf) and equals(node.inputs[2], 1)):
         return None
-    column = _made_by(compared.inputs[0], "Unsqueeze")
-    if column is None or column.inputs[0] is None or not _is(compared.inputs[1], 0):
+    column = made_by(compared.inputs[0], "Unsqueeze")
+    if column is None or column.inputs[0] is None or not equals(compared.inputs[1], 0):
         return None
     if column.inputs[0].name != TEMPERATURE or not column.inputs[0].is_graph_input():
         return None
@@ -174,23 +173,3 @@ def _added(node: onnx_ir.Node, other: onnx_ir.Node) -> onnx_ir.Value:
 
 
 _RULES: tuple[_Rule, ...] = (_range, _first, _expanded, _scalar_size, _element, _looked_up, _warm)
-
-
-def _made_by(value: onnx_ir.Value | None, op_type: str) -> onnx_ir.Node | None:
-    """Return the node that makes a value, if it is of this type."""
-    node = None if value is None else value.producer()
-    return node if node is not None and node.op_type == op_type else None
-
-
-def _constant(value: onnx_ir.Value | None) -> NDArray[Any] | None:
-    """Return a small constant as an array, or None."""
-    tensor = None if value is None else onnx_ir.convenience.get_const_tensor(value)
-    return tensor.numpy() if tensor is not None and tensor.size <= 1 else None
-
-
-def _is(value: onnx_ir.Value | None, number: float, rank: int | None = None) -> bool:
-    """Return whether a value is a constant of one element, and of this rank if it is given."""
-    found = _constant(value)
-    if found is None or found.size != 1:
-        return False
-    return bool(found.item() == number) and (rank is None or found.ndim == rank)

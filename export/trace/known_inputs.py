@@ -16,8 +16,8 @@ from ancestral.sampling import Sampling
 from ancestral.signature import GraphSignature
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import Model
-from ancestral.train.models.graphs import Step
 from ancestral.train.models.latent_variable import LatentVariableModel
+from ancestral.train.models.step import Step
 
 _EVENTS = 3
 _LATENTS = 2

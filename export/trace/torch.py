@@ -20,7 +20,7 @@ from ancestral.export.trace.graph import Array, Graph
 from ancestral.export.trace.run import Runtime, Trace, to_array, to_tensor
 from ancestral.signature import TensorSpec
 from ancestral.train.models.families import FAMILIES
-from ancestral.train.models.graphs import Program
+from ancestral.train.models.program import Program
 from ancestral.train.stored_model import bundled_model
 
 Seen = Callable[[str, Array], Array]

@@ -12,7 +12,8 @@ from ancestral.dataspec import DataSpec
 from ancestral.export.graphs import export_graph
 from ancestral.export.passes.packed_attention import pack
 from ancestral.train.models.families import build_model
-from ancestral.train.models.graphs import Program, build
+from ancestral.train.models.graphs import build
+from ancestral.train.models.program import Program
 from ancestral.train.models.transformer_config import TransformerConfig
 from tests.toys import widen
 
@@ -28,7 +29,7 @@ MORE_PACKED = {
     "windows": {"heads": 4, "kv_heads": 2, "head_width": 8, **WINDOWS},
     "parallel": {"parallel": True, "norm": "rms", "bias": ()},
 }
-"""Slow, because each case exports a step twice."""
+"""More cases, which are slow: each exports and runs a step."""
 KEPT = {
     "normalised heads": {"head_norms": True},
     "rotary": {"positions": "rotary"},
@@ -139,7 +140,7 @@ def test_other_forms_stay() -> None:
 
 @pytest.mark.parametrize("order", [(1, 0, 2), (0, 2, 1), (0, 1, 1)])
 def test_order_planted(order: tuple[int, int, int]) -> None:
-    """Parts in another order are not the packed layout, and are left alone."""
+    """An attention that reads the parts in another order is not changed."""
     model = split_again(export_graph(program_of({}))["onnxruntime"])
     for node in attentions(model):
         parts = node.inputs[:3]
@@ -150,7 +151,7 @@ def test_order_planted(order: tuple[int, int, int]) -> None:
 
 
 def test_split_along_another_axis() -> None:
-    """A split of positions is not one of features."""
+    """An attention that reads a split of the positions is not changed."""
     model = split_again(export_graph(program_of({}))["onnxruntime"])
     for node in model.graph:
         if node.op_type == "Split":

@@ -27,7 +27,7 @@ MORE_INSIDE = {
     "windows": {"window": 3, "windowed": (0,)},
     "scaled": {"rotary_scaling": (4.0,), "rotary_base": 5e5, "norm": "rms", "bias": ()},
 }
-"""Slow, because each case exports a step twice."""
+"""More cases, which are slow: each exports a step twice."""
 OUTSIDE = {"small heads": {"heads": 8}, "few features": {"rotary_width": 8}}
 TABLE = parity.tolerance("onnxruntime", "float32")
 
@@ -73,7 +73,7 @@ def test_same_numbers(config: dict[str, Any]) -> None:
             if spec.dtype == "int64":
                 assert np.array_equal(a, b), spec.name
                 continue
-            # Slots of a cache that a row has not reached hold anything.
+            # Slots of a cache that a row has not reached may hold any numbers.
             reached = np.minimum(np.array(position) - first + block, DATA.length - first)
             for row, end in enumerate(reached if spec.name.startswith(("k", "v")) else ()):
                 a[row, :, end:] = reference[row, :, end:]
@@ -99,7 +99,7 @@ def written() -> onnx.ModelProto:
 
 @pytest.mark.parametrize("fault", ["sign", "other halves", "other slots", "other table", "scaled"])
 def test_planted(fault: str, written: onnx.ModelProto) -> None:
-    """What only looks like the rotation of each slot stays as it is written."""
+    """Nodes that differ from a rotation in one place are not changed."""
     model = onnx_ir.from_proto(written)
     graph = model.graph
     turned = next(node for node in graph if node.op_type == "Sub" and _multiplies(node))

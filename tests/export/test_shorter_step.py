@@ -60,7 +60,7 @@ def test_same_bits(models: tuple[onnx_ir.Model, onnx_ir.Model, Any]) -> None:
 
 @pytest.mark.parametrize("fault", ["range from 1", "second column", "another block"])
 def test_planted(models: tuple[onnx_ir.Model, onnx_ir.Model, Any], fault: str) -> None:
-    """What only looks like positions stays: a range from 1, another column, another axis."""
+    """Nodes that are almost those of positions stay: a range from 1, another column or axis."""
     model = models[1].clone()
     graph = model.graph
     one = onnx_ir.Value(name="one", const_value=onnx_ir.tensor(np.array(1), name="one"))

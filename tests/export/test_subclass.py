@@ -33,6 +33,15 @@ class ReadsItsCache(Transformer):  # type: ignore[misc]
         return parameters + 100 * changed * values, new
 
 
+class ReadsOtherValues(Transformer):  # type: ignore[misc]
+    """A model that overrides `extend` only, and writes another cache."""
+
+    def extend(
+        self, tokens: Tensor, position: Tensor, cache: dict[str, Tensor], label: Tensor | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        return super().extend(DATA.levels - 1 - tokens, position, cache, label)
+
+
 def models() -> tuple[Transformer, ReadsItsCache]:
     """Return models of both classes with the same weights."""
     torch.manual_seed(3)
@@ -47,6 +56,17 @@ def test_known_answers() -> None:
     expected, got = (known_answers(model) for model in models())
     assert np.array_equal(got["x"], expected["x"])
     assert np.array_equal(got["drawn"], expected["drawn"])
+
+
+def test_prefill() -> None:
+    """The cache of a prefill is that of the subclass's own `extend`."""
+    model = ReadsOtherValues(CONFIG, DATA).eval()
+    tokens, position = torch.tensor([[0, 1, 0]]), torch.zeros(1, dtype=torch.int64)
+    given = (tokens, position, model.initial_cache(1), None)
+    cache, expected = model.extend_cache(*given), model.extend(*given)[1]
+    assert all(torch.equal(cache[name], expected[name]) for name in expected)
+    parent = super(ReadsOtherValues, model).extend(*given)[1]
+    assert not all(torch.equal(expected[name], parent[name]) for name in expected)
 
 
 def test_family() -> None:

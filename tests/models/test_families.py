@@ -11,9 +11,9 @@ from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import build_model, config_from_json, family_of, model_config
-from ancestral.train.models.graphs import Step
 from ancestral.train.models.pixelcnn import PixelCNN, PixelCNNConfig
 from ancestral.train.models.recurrent import RecurrentConfig
+from ancestral.train.models.step import Step
 from ancestral.train.models.table import Table, TableConfig
 from ancestral.train.models.wavenet import WaveNet, WaveNetConfig
 from tests.toys import TOYS, make

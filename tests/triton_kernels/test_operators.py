@@ -11,6 +11,7 @@ from ancestral.export.operators import FORMS, Form, translations
 from ancestral.triton_kernels.append import append
 from ancestral.triton_kernels.cached_attention import cached_attention
 from ancestral.triton_kernels.filter_threshold import filter_threshold
+from ancestral.triton_kernels.first_reached import first_reached
 from ancestral.triton_kernels.occurrences import occurrences
 from ancestral.triton_kernels.occurrences.onnx import LOW
 from ancestral.triton_kernels.residual_norm import residual_norm
@@ -121,18 +122,22 @@ def test_residual_norm(rms: bool) -> None:
             filter_threshold,
             (*torch.rand(2, 2, 1, 5), torch.ones(2).long(), torch.ones(2), torch.zeros(2)),
         ),
+        (first_reached, (torch.rand(2, 1, 5).cumsum(-1), torch.rand(2, 1, 1))),
         (occurrences, (torch.ones(2, 3).long(), torch.ones(2, 1, 3), 4)),
         (residual_norm, (*norm_inputs(False), 1e-5, False)),
         (residual_norm, (*norm_inputs(True), None, 1e-5, True)),
+        (top_ids, (torch.rand(2, 3, 5), 2)),
     ],
     ids=[
         "append",
         "append int64",
         "cached_attention",
         "filter_threshold",
-        "counts",
+        "first_reached",
+        "occurrences",
         "layer",
         "rms",
+        "top_ids",
     ],
 )
 def test_registration(operator: Any, inputs: tuple[object, ...]) -> None:

@@ -5,6 +5,8 @@ import torch
 from torch import Tensor
 
 from ancestral.triton_kernels.sample_token import Drawn, sample_token
+from ancestral.triton_kernels.sample_token.adjustments import Adjusted, Adjustments
+from ancestral.triton_kernels.sample_token.alternatives import TopValues, sample_adjusted
 from ancestral.triton_kernels.sample_token.filters import Filters, Temperature
 from ancestral.triton_kernels.sample_token.inverse_cdf import inverse_cdf, unnormalised
 
@@ -92,3 +94,30 @@ def test_filters_that_are_off(v: int) -> None:
     assert (plain[2] - filtered[2]).abs().max() < 1e-5
     greedy = run(logits, off._replace(temperature=0 * ones, min_p=ones / 2), free)
     assert torch.equal(greedy[0], logits[:, 0].argmax(-1))
+
+
+@pytest.mark.parametrize("v", V)
+def test_adjustments_that_are_off(v: int) -> None:
+    """A draw from adjusted logits is that of `sample_token`; a cold row keeps its first maximum."""
+    logits, b, k = logits_of(v), len(WARMTHS), 3
+    u = torch.rand(b, 3, generator=torch.Generator().manual_seed(b))
+    at, observed = torch.zeros(b, 1).long(), torch.full((b, 3), -1)
+    ones = torch.ones(b)
+    filters = Filters(WARMTHS, torch.full((b,), v), 0.9 * ones, 0 * ones)
+    off = Adjustments(torch.zeros(b, v), ones, 0 * ones, 0 * ones)
+    state = Drawn(torch.zeros(b).long(), torch.zeros(b, 3).long(), *torch.zeros(2, b, 3))
+    ids = torch.zeros(b, 3, k).long()
+    top = TopValues(ids, torch.zeros(b, 3, k), ids, torch.zeros(b, 3, k))
+    plain = sample_token(logits, at, u, observed, state, filters, repeats=True)
+    settings = Adjusted(off, filters)
+    drawn, best = sample_adjusted(logits, at, u, observed, (state, top), settings, repeats=True)
+    assert torch.equal(drawn.values, plain.values)
+    assert torch.equal(drawn.log_p, plain.log_p)
+    assert drawn.log_q is not None
+    assert plain.log_q is not None
+    assert torch.equal(drawn.log_q, plain.log_q)
+    cold = WARMTHS == 0
+    assert torch.equal(best.filtered_ids[cold, 0, 0], drawn.values[cold, 0])
+    assert torch.equal(
+        best.log_q[cold, 0], torch.tensor([0.0, -torch.inf, -torch.inf]).expand(2, k)
+    )

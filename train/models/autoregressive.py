@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import final
+from typing import Any, final
 
 import torch
 from jaxtyping import Float, Int64
@@ -50,6 +50,12 @@ class AutoregressiveModel(nn.Module, ABC):
     takes_blocks: bool = True
     takes_prefixes: bool = True
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let a class that overrides only `extend` use it for the cache of a prefill too."""
+        super().__init_subclass__(**options)
+        if "extend" in vars(cls) and "extend_cache" not in vars(cls):
+            cls.extend_cache = AutoregressiveModel.extend_cache  # type: ignore[method-assign]
+
     @property
     def likelihood(self) -> Likelihood:
         """p(x_t | parameters), where the network predicts the parameters for position t."""
@@ -90,7 +96,7 @@ class AutoregressiveModel(nn.Module, ABC):
     def extend_cache(
         self, tokens: Tokens, position: Positions, cache: Cache, label: Label
     ) -> dict[str, Tensor]:
-        """Return the new cache of `extend`; a model may leave out what only predictions need."""
+        """Return the new cache of `extend`; a model may skip what only its predictions need."""
         return self.extend(tokens, position, cache, label)[1]
 
     @final

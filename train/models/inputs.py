@@ -4,6 +4,7 @@ At each position the network reads a sum of learned vectors: of the previous val
 symbol), the position, the label and, for images, the value above.
 """
 
+from abc import abstractmethod
 from typing import Literal
 
 import torch
@@ -14,7 +15,15 @@ from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
 from ancestral.ordering import neighbours
 from ancestral.signature import CacheEntry, Update
-from ancestral.train.models.autoregressive import Events, Features, Label, Positions, Tokens
+from ancestral.train.models.autoregressive import (
+    Cache,
+    Events,
+    Extended,
+    Features,
+    Label,
+    Positions,
+    Tokens,
+)
 from ancestral.train.models.layers import embedding
 from ancestral.train.models.network import ConfiguredNetwork, SequenceConfig
 from ancestral.triton_kernels.append import append
@@ -149,6 +158,30 @@ class SequenceNetwork(ConfiguredNetwork):
         super().__init__(config, data)
         self.inputs = Inputs(config, data, positions=positions, start=start)
         self.first_position = self.inputs.first_position
+
+    def extend(self, tokens: Tokens, position: Positions, cache: Cache, label: Label) -> Extended:
+        """Predict from the features of `_extended`."""
+        h, new = self._extended(tokens, position, cache, label)
+        return self._predicted(h), new
+
+    def extend_cache(
+        self, tokens: Tokens, position: Positions, cache: Cache, label: Label
+    ) -> dict[str, Tensor]:
+        """Return the new cache of `extend`, without predicting from the features."""
+        return self._extended(tokens, position, cache, label)[1]
+
+    @abstractmethod
+    def _extended(
+        self, tokens: Tokens, position: Positions, cache: Cache, label: Label
+    ) -> tuple[Features, dict[str, Tensor]]:
+        """Return the features that `_predicted` takes, and the new cache.
+
+        The arguments are those of `extend`.
+        """
+
+    @abstractmethod
+    def _predicted(self, h: Features) -> Float[Tensor, "b s p"]:
+        """Return the parameters of the next values."""
 
 
 def shifted(x: Events) -> Events:

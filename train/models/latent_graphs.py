@@ -6,9 +6,9 @@ from torch import Tensor
 
 from ancestral.latent_tensors import LATENT_GRAPH_NAMES, LatentGraphName, LatentTensors
 from ancestral.signature import GraphSignature, TensorSpec
-from ancestral.train.models.graphs import Program
 from ancestral.train.models.latent_variable import LatentVariableModel
 from ancestral.train.models.posteriors import Codes
+from ancestral.train.models.program import Program
 
 Forward = Callable[..., tuple[Tensor, ...]]
 """A graph as a function of a model and of the graph's inputs, in order."""

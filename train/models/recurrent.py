@@ -18,7 +18,6 @@ from ancestral.signature import CacheEntry
 from ancestral.train.models.autoregressive import (
     Cache,
     Events,
-    Extended,
     Features,
     Label,
     Positions,
@@ -117,20 +116,10 @@ class Recurrent(SequenceNetwork):
             h, *_ = layer(h, *(zero for _ in self._names(i)))
         return self.head(dropout(h, self.config.dropout, self.training))
 
-    def extend(self, tokens: Tokens, position: Positions, cache: Cache, label: Label) -> Extended:
-        """Continue from the cached states; a row at position 0 starts from zeros."""
-        h, new = self._extended(tokens, position, cache, label)
-        return self.head(h), new
-
-    def extend_cache(
-        self, tokens: Tokens, position: Positions, cache: Cache, label: Label
-    ) -> dict[str, Tensor]:
-        """Continue from the cached states, without the last projection."""
-        return self._extended(tokens, position, cache, label)[1]
-
     def _extended(
         self, tokens: Tokens, position: Positions, cache: Cache, label: Label
     ) -> tuple[Features, dict[str, Tensor]]:
+        """Continue from the cached states; a row at position 0 starts from zeros."""
         new = dict(cache)
         h = self.inputs.extend(tokens, position, new, label)
         fresh = (position == 0)[:, None]
@@ -139,3 +128,6 @@ class Recurrent(SequenceNetwork):
             h, *states = layer(h, *(torch.where(fresh, 0.0, cache[name]) for name in names))
             new.update(zip(names, states, strict=True))
         return h, new
+
+    def _predicted(self, h: Features) -> Float[Tensor, "b s p"]:
+        return self.head(h)

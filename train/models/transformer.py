@@ -24,7 +24,6 @@ from ancestral.signature import CacheEntry, Update
 from ancestral.train.models.autoregressive import (
     Cache,
     Events,
-    Extended,
     Features,
     Label,
     Positions,
@@ -153,20 +152,10 @@ class Transformer(SequenceNetwork):
             return predicted
         return torch.nn.functional.pad(predicted, (0, 0, 1, 0))[:, :-1]
 
-    def extend(self, tokens: Tokens, position: Positions, cache: Cache, label: Label) -> Extended:
-        """Append the block to the cache; without a start symbol, positions start at 1."""
-        h, new = self._extended(tokens, position, cache, label)
-        return self._predicted(h), new
-
-    def extend_cache(
-        self, tokens: Tokens, position: Positions, cache: Cache, label: Label
-    ) -> dict[str, Tensor]:
-        """Append the block to the cache, without the last projection."""
-        return self._extended(tokens, position, cache, label)[1]
-
     def _extended(
         self, tokens: Tokens, position: Positions, cache: Cache, label: Label
     ) -> tuple[Features, dict[str, Tensor]]:
+        """Append the block to the cache; without a start symbol, positions start at 1."""
         first = position - 1 if self.first_position else position
         slots = slots_from(first, tokens)
         new = dict(cache)
@@ -194,7 +183,6 @@ class Transformer(SequenceNetwork):
         return self.norm(h, y)[1]
 
     def _predicted(self, h: Features) -> Float[Tensor, "b s p"]:
-        """Predict the next values from features."""
         if self.head is not None:
             return self.head(h)
         return linear(h, self.inputs.token.weight, transposed=True, wide=True)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ancestral.dataspec import DataSpec
 from ancestral.signature import CacheEntry
-from ancestral.train.models.autoregressive import Cache, Events, Extended, Label, Positions, Tokens
+from ancestral.train.models.autoregressive import Cache, Events, Features, Label, Positions, Tokens
 from ancestral.train.models.configuration import Count, configuration
 from ancestral.train.models.inputs import SequenceNetwork
 from ancestral.train.models.layers import LastProjection, Linear, dropout, embedding, gated
@@ -120,9 +120,11 @@ class WaveNet(SequenceNetwork):
             past = nn.functional.pad(h, (0, 0, dilation, 0))[:, :t]
             h, skip = layer(h, past, label)
             skips.append(skip)
-        return self._output(skips)
+        return self._predicted(torch.stack(skips).sum(dim=0))
 
-    def extend(self, tokens: Tokens, position: Positions, cache: Cache, label: Label) -> Extended:
+    def _extended(
+        self, tokens: Tokens, position: Positions, cache: Cache, label: Label
+    ) -> tuple[Features, dict[str, Tensor]]:
         """Compute one position; rings hold each layer's input of `dilation` positions ago."""
         new = dict(cache)
         h, skips = self.inputs.extend(tokens, position, new, label), []
@@ -130,8 +132,7 @@ class WaveNet(SequenceNetwork):
             past, new[f"ring_{i}"] = ring(cache[f"ring_{i}"], h, position, [-dilation])
             h, skip = layer(h, past, label)
             skips.append(skip)
-        return self._output(skips), new
+        return torch.stack(skips).sum(dim=0), new
 
-    def _output(self, skips: list[Float[Tensor, "b s e"]]) -> Float[Tensor, "b s p"]:
-        hidden = self.hidden(torch.stack(skips).sum(dim=0).relu())
-        return self.head(hidden.relu())
+    def _predicted(self, h: Features) -> Float[Tensor, "b s p"]:
+        return self.head(self.hidden(h.relu()).relu())

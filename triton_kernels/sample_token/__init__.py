@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ancestral.triton_kernels.append import append
 from ancestral.triton_kernels.overridable import overridable
-from ancestral.triton_kernels.sample_token.filters import Filters, Temperature, cooled, kept
+from ancestral.triton_kernels.sample_token.filters import Filters, Temperature, cooled, kept, most
 from ancestral.triton_kernels.sample_token.inverse_cdf import (
     inverse_cdf,
     last_sum,
@@ -75,14 +75,32 @@ def sample_token(
         cold = cold * kept(z, cold, settings)
     else:
         total = last_sum(w)
-    # A cold row's values are 1 at each maximum: a sum of at most 1 draws the first, with log q = 0.
-    drawn, mass = inverse_cdf(cold, uniform, torch.where(warm, torch.inf, 1.0))
+    drawn, mass = inverse_cdf(cold, uniform, most(warm))
+    new = taken((shifted, total), (z, mass), drawn, forced)
+    return record(state, at, new, repeats)
+
+
+def taken(
+    model: tuple[Float[Tensor, "b s v"], Float[Tensor, "b s"]],
+    filtered: tuple[Float[Tensor, "b s v"], Float[Tensor, "b s"]],
+    drawn: Int64[Tensor, "b s"],
+    forced: Int64[Tensor, "b s"],
+) -> tuple[Int64[Tensor, "b s"], Float[Tensor, "b s"], Float[Tensor, "b s"]]:
+    """Return the values of a block of positions, log p, and log q, which is 0 where observed.
+
+    Args:
+        model: logits of the model minus their maximum, and the sum of their exponentials.
+        filtered: the same for the distribution drawn from.
+        drawn: values that are drawn.
+        forced: values to take instead, -1 where free.
+    """
+    (shifted, total), (z, mass) = model, filtered
     free = forced < 0
     value = torch.where(free, drawn, forced)
     index = value[..., None]
     log_p = shifted.gather(-1, index)[..., 0] - total.log()
     log_q = z.gather(-1, index)[..., 0] - mass.log()
-    return record(state, at, (value, log_p, torch.where(free, log_q, 0.0)), repeats)
+    return value, log_p, torch.where(free, log_q, 0.0)
 
 
 def record(

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from ancestral.triton_kernels.append import append
 from ancestral.triton_kernels.overridable import overridable
-from ancestral.triton_kernels.sample_token import Drawn, record
+from ancestral.triton_kernels.sample_token import Drawn, record, taken
 from ancestral.triton_kernels.sample_token.adjustments import Adjusted, adjusted
-from ancestral.triton_kernels.sample_token.filters import Filters, cooled, kept
+from ancestral.triton_kernels.sample_token.filters import Filters, cooled, kept, most
 from ancestral.triton_kernels.sample_token.inverse_cdf import inverse_cdf, unnormalised
 from ancestral.triton_kernels.top_ids import top_ids
 
@@ -66,16 +66,10 @@ def sample_adjusted(
     model = _normalised(logits)
     wide = adjusted(logits, at, drawn.values, observed, settings.adjustments)
     cut = _filtered(wide, settings.filters)
-    new, mass = inverse_cdf(torch.where(cut.stays, cut.z.exp(), 0), uniform)
-    free = forced < 0
-    value = torch.where(free, torch.where(cut.warm, new, cut.first), forced)
-    index = value[..., None]
-    log_p = model.shifted.gather(-1, index)[..., 0] - model.total.log()
-    log_q = cut.z.gather(-1, index)[..., 0] - mass.log()
-    log_q = torch.where(free & cut.warm, log_q, 0.0)
-    best = _best(model, cut, mass, rows.ids.shape[-1])
+    new, mass = inverse_cdf(cut.w, uniform, most(cut.warm))
+    best = _best(model, cut, new, mass, rows.ids.shape[-1])
     return (
-        record(drawn, at, (value, log_p, log_q), repeats),
+        record(drawn, at, taken(model, (cut.z, mass), new, forced), repeats),
         noted(rows, drawn, at, best, repeats),
     )
 
@@ -121,13 +115,13 @@ class _Cut(NamedTuple):
     Attributes:
         z: adjusted logits minus their maximum, divided by the temperature.
         stays: which values the filters keep.
-        first: first maximum.
+        w: exp z of these values, 0 of the others.
         warm: which rows have a temperature above 0; the others take the first maximum.
     """
 
     z: Float[Tensor, "b s v"]
     stays: Bool[Tensor, "b s v"]
-    first: Int64[Tensor, "b s"]
+    w: Float[Tensor, "b s v"]
     warm: Bool[Tensor, "b 1"]
 
 
@@ -143,8 +137,9 @@ def alternatives_of(
         k: number of values.
     """
     cut = _filtered(wide, filters)
-    mass = torch.where(cut.stays, cut.z.exp(), 0).sum(dim=-1)
-    return _best(_normalised(logits), cut, mass, k)
+    # Any uniform will do: it draws the first maximum at temperature 0, and is not used above.
+    new, mass = inverse_cdf(cut.w, torch.full_like(cut.w[..., 0], 0.5), most(cut.warm))
+    return _best(_normalised(logits), cut, new, mass, k)
 
 
 def _normalised(logits: Tensor) -> _Normalised:
@@ -154,21 +149,22 @@ def _normalised(logits: Tensor) -> _Normalised:
 
 def _filtered(wide: Tensor, filters: Filters) -> _Cut:
     """Return the distribution that adjusted logits draw from."""
-    shifted, _ = unnormalised(wide)
-    z, warm = cooled(shifted, filters.temperature)
-    return _Cut(z, kept(z, z.exp(), filters), shifted.argmax(dim=-1), warm)
+    z, warm = cooled(unnormalised(wide)[0], filters.temperature)
+    w = z.exp()
+    stays = kept(z, w, filters)
+    return _Cut(z, stays, w * stays, warm)
 
 
-def _best(model: _Normalised, cut: _Cut, mass: Tensor, k: int) -> TopValues:
+def _best(model: _Normalised, cut: _Cut, drawn: Tensor, mass: Tensor, k: int) -> TopValues:
     """Return the k most probable values of the model, and of the distribution drawn from.
 
-    At temperature 0 the latter has the first maximum only.
+    At temperature 0 the latter has only `drawn`, the first maximum.
     """
     ids = top_ids(model.shifted, k)
     log_p = model.shifted.gather(-1, ids) - model.total.log()[..., None]
     levels = torch.arange(cut.z.shape[-1], device=cut.z.device)
-    stays = cut.stays & (cut.warm[..., None] | (levels == cut.first[..., None]))
+    stays = cut.stays & (cut.warm[..., None] | (levels == drawn[..., None]))
     left = torch.where(stays, cut.z, -torch.inf)
     filtered_ids = top_ids(left, k)
-    rest = torch.where(cut.warm, mass.log(), 0.0)[..., None]
-    return TopValues(ids, log_p, filtered_ids, left.gather(-1, filtered_ids) - rest)
+    log_q = left.gather(-1, filtered_ids) - mass.log()[..., None]
+    return TopValues(ids, log_p, filtered_ids, log_q)

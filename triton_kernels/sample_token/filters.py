@@ -10,6 +10,7 @@ References:
 
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
@@ -43,6 +44,14 @@ def cooled(
     """
     given = temperature[:, None].to(shifted.dtype)
     return shifted / given.clamp_min(COLDEST)[..., None], given > 0
+
+
+def most(warm: Bool[Tensor, "b 1"]) -> Float[Tensor, "b 1"]:
+    """Return the largest sum of exp z to draw from, given which rows have a temperature above 0.
+
+    In the other rows a sum of at most 1 draws the first maximum, with log q = 0.
+    """
+    return torch.where(warm, torch.inf, 1.0)
 
 
 def kept(

@@ -234,7 +234,7 @@ def _check(
 
 
 def overrides(settings: Settings) -> Table:
-    """Return the kernel for one position; blocks, whose values are observed, run the reference."""
+    """Return what runs the kernel for one position; observed blocks run the references."""
     return {
         sample_token: partial(_sample_one, settings.seeds),
         sample_adjusted: partial(_sample_adjusted_one, settings.seeds),
