@@ -154,6 +154,12 @@ def test_a_run_appends_rows(
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["rows"] == 4
 
 
+def test_no_request_draws_before_it_arrives(load: Load) -> None:
+    engine: AutoregressiveEngine = autoregressive(load, "llama", "onnxruntime")
+    run = runs.arriving(engine, Workload.draw(engine.data, 5, 0), 2, 20.0)
+    assert (run.trace.first_value > 0).all()
+
+
 def test_rates_on_the_command_line(toy_case: Case, tmp_path: Path) -> None:
     assert arrivals.main([*WORDS, "--rate", "50", "90", "--results", str(tmp_path)]) == 0
     assert [row.rate for row in read_rows(tmp_path)] == [None, 50, 90]

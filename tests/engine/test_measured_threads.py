@@ -17,6 +17,7 @@ from ancestral.engine.thread_choice import ThreadChoice, ThreadKey, ThreadStore
 from ancestral.errors import BundleError, InvalidInput
 from ancestral.processor import physical_cores
 from ancestral.sampling import Sampling
+from ancestral.step_tensors import OFFSETS
 from tests.conftest import Load
 
 RUNTIME = f"onnxruntime {ort.__version__}"
@@ -146,6 +147,11 @@ def test_session_by_batch(load: Load, tmp_path: Path) -> None:
     for rows in (1, 3, 4, 1):
         session.bind({"b": rows, "s": 1}).run(1)
     assert sessions.counts == [1, 2]
+    binding = session.bind({"b": 3, "s": 1})
+    names = {spec.name for spec in signature.inputs} - {OFFSETS}
+    inputs = {name: binding.read(name) for name in names} | {OFFSETS: np.arange(1)}
+    MeasuredSession(signature, threads, sessions.opened).run(inputs)
+    assert sessions.counts == [1, 2, 2]
 
 
 @pytest.fixture

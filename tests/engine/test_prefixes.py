@@ -215,6 +215,8 @@ def test_first_delta(load: Load) -> None:
     assert first.prompt_log_p is not None
     np.testing.assert_allclose(first.prompt_log_p, row.prompt_log_p, atol=1e-5)
     assert [each.prompt_log_p for each in others] == [None] * len(others)
+    unasked = Request([5, 6, 7], max_new=20, stop=(), prompt_log_p=False)
+    assert all(each.prompt_log_p is None for each in engine.stream([unasked]))
     (bare,) = engine.generate([[5, 6, 7]], 20, stop=(), prompt_log_p=False)
     assert bare.prompt_log_p is None
     assert bare.tokens.tolist() == row.tokens.tolist()

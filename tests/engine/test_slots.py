@@ -6,15 +6,9 @@ from typing import Any
 import pytest
 
 from ancestral.engine import AutoregressiveEngine, Request, row_loop, slots
-from tests.conftest import Load, autoregressive
 from tests.text_toys import CONTEXT
 
 Launch = tuple[int, slice | None]
-
-
-@pytest.fixture
-def text(load: Load) -> AutoregressiveEngine:
-    return autoregressive(load, "text", "onnxruntime")
 
 
 @pytest.fixture
@@ -90,3 +84,14 @@ def test_filling_rows_wait_without_steps(
     assert launches[:4] == [(1, slice(0, 1))] * 4
     assert (2, slice(0, 2)) in launches
     assert launches[-1][1] == slice(0, 4)
+
+
+def test_counts_while_prompts_fill(
+    text: AutoregressiveEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request whose prompt is not done is queued, though it has a slot."""
+    monkeypatch.setattr(slots, "CHUNK", 2)
+    monkeypatch.setattr(slots, "CHUNKS", 1)
+    stream = text.stream([Request([1 + i] * 8, stop=(), index=i) for i in range(3)], 3)
+    next(stream)
+    assert (stream.counts.queued, stream.counts.running) == (2, 1)

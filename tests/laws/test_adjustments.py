@@ -312,3 +312,20 @@ def test_banned(bundles: Callable[[str], Path]) -> None:
         again = engine.log_prob(found.x, 1)
         limit = engine.data.length * limits(engine).nats
         assert_close(found.log_prob, again, limit, "log p of a sample")
+
+
+@pytest.mark.parametrize("backend", ["torch", "onnxruntime"])
+@pytest.mark.parametrize(
+    "only", [{"temperature": 0.0}, {"top_k": 1}, {"top_p": 0.01}, {"min_p": 1.0}]
+)
+def test_filters_follow_bans(load: Load, backend: str, only: dict[str, Any]) -> None:
+    """A filter that keeps one value keeps the most probable one that is not banned."""
+    engine = autoregressive(load, "tiny", backend)
+    for banned in range(engine.data.levels):
+        sampling = Sampling(logit_bias={banned: -math.inf}, **only)
+        found = engine.sample(4, labels=1, sampling=sampling)
+        assert not (found.x == banned).any()
+        logits = engine.parallel("logits", np.ones(4, np.int64), x=engine.data.in_order(found.x))
+        left = np.delete(logits["logits"], banned, axis=-1)
+        most = np.delete(np.arange(engine.data.levels), banned)[left.argmax(axis=-1)]
+        np.testing.assert_array_equal(engine.data.in_order(found.x), most)

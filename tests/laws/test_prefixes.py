@@ -67,12 +67,12 @@ def requests_of(engine: Engine, *, prompt_log_p: bool = True) -> list[Request]:
 def prompt_log_p(deltas: Sequence[Delta]) -> dict[int, NDArray[np.float32]]:
     """Return log p of each prompt, which must be in the first delta of its request."""
     found: dict[int, NDArray[np.float32]] = {}
-    told: set[int] = set()
+    begun: set[int] = set()
     for delta in deltas:
-        assert delta.prompt_log_p is None or delta.request not in told
+        assert delta.prompt_log_p is None or delta.request not in begun
         if delta.prompt_log_p is not None:
             found[delta.request] = delta.prompt_log_p
-        told.add(delta.request)
+        begun.add(delta.request)
     return found
 
 

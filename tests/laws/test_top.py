@@ -69,6 +69,14 @@ def test_given(engine: Engine) -> None:
     check_given(engine)
 
 
+def test_calls(load: Load) -> None:
+    """Events that do not fit in one call of the graph keep their labels and places."""
+    engine = autoregressive(load, "tiny", "onnxruntime")
+    with patch.object(type(engine), "rows_of_call", return_value=5):
+        check_sorted(engine, 2)
+        check_given(engine)
+
+
 def test_startless(load: Load) -> None:
     """A position without a probability has no values."""
     engine = autoregressive(load, "startless", "onnxruntime")
