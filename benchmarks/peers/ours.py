@@ -19,9 +19,14 @@ class Ours:
         self.engine = AutoregressiveEngine.load(folder, backend="onnxruntime", threads=threads)
 
     def draw(self, prompt: Array, new: int, settings: Settings) -> Array:
-        """Draw after the prompts; the engine puts the start token before each text itself."""
+        """Draw after the prompts; the engine puts the start token before each text itself.
+
+        Like the peers, it computes no log-probabilities of the prompts.
+        """
         sampling = Sampling(settings.temperature, top_p=settings.top_p)
-        found = self.engine.generate(list(prompt[:, 1:]), new, seed=SEED, sampling=sampling)
+        found = self.engine.generate(
+            list(prompt[:, 1:]), new, seed=SEED, sampling=sampling, prompt_log_p=False
+        )
         return np.stack([each.tokens for each in found])
 
     def log_p(self, tokens: Array) -> Array:
