@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 from ancestral.cli.bench import bench
 from ancestral.cli.bound import bound
+from ancestral.cli.bulk import commands as bulk
+from ancestral.cli.bulk import folder as bulk_folder
 from ancestral.cli.check_causality import check_causality
 from ancestral.cli.classify import classify
 from ancestral.cli.compile import compile
@@ -109,3 +111,37 @@ COMMANDS: dict[str, dict[Callable[..., None], tuple[str, ...]]] = {
     },
 }
 """The commands by group, with the examples of their help; the files are those of README.md."""
+BULK: dict[Callable[..., None], tuple[str, ...]] = {
+    bulk.sample: (
+        "ancestral bulk sample bundle -n 1000000 --seed 1 -o samples",
+        "ancestral bulk sample bundle -n 1000000 --seed 1 -o samples --workers 2",
+        "ancestral bulk sample bundle -n 1000000 --seed 1 -o samples --shard 3/8",
+        "ancestral bulk sample text -n 100 --prompts book.txt --max-new 40 -o texts",
+    ),
+    bulk.log_prob: (
+        "ancestral bulk log-prob bundle data.npz -o scores",
+        "ancestral bulk log-prob text texts.jsonl -o scores-of-texts",
+    ),
+    bulk.classify: (
+        "ancestral bulk classify bundle data.npz -o classes",
+        "ancestral bulk classify bundle data.npz -o classes --workers 2",
+    ),
+    bulk.bound: (
+        "ancestral bulk bound vae-bundle data.npz -k 1000 -o bounds",
+        "ancestral bulk bound vae-bundle data.npz -k 1000 -o bounds --workers 2",
+    ),
+    bulk.encode: (
+        "ancestral bulk encode vae-bundle data.npz -o latents",
+        "ancestral bulk encode vae-bundle data.npz -o latents --workers 2",
+    ),
+    bulk_folder.status: ("ancestral bulk status samples", "ancestral bulk status samples --json"),
+    bulk_folder.check: (
+        "ancestral bulk check samples",
+        "ancestral bulk check samples --share 0.001",
+    ),
+    bulk_folder.merge: (
+        "ancestral bulk merge samples -o samples.parquet",
+        "ancestral bulk merge scores -o scores.parquet",
+    ),
+}
+"""The commands of `ancestral bulk`, with the examples of their help."""

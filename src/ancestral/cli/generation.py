@@ -73,12 +73,12 @@ def sample_prompts(engine: AutoregressiveEngine, prompts: Prompts, draw: Draw) -
         typer.Exit: with code 130 after Ctrl-C.
     """
     tokenizer = None if engine.data.tokenizer is None else engine.tokenizer()
-    each = _ids(prompts, tokenizer)
+    each = prompts_of(prompts, tokenizer)
     n = draw.count(engine.data, 1, len(each))
     ids = [prompt for prompt in each for _ in range(n // len(each))]
     labels, description = draw.labels(n, engine.data)
     streams = _streams(prompts, draw.out, n)
-    stops = tuple(_stop(text, tokenizer) for text in prompts.stop) if prompts.stop else None
+    stops = stops_of(prompts, tokenizer)
     options = Options(
         prompts.max_new, stops, labels, draw.seed, draw.first_index, draw.sampling, draw.batch
     )
@@ -101,8 +101,12 @@ def sample_prompts(engine: AutoregressiveEngine, prompts: Prompts, draw: Draw) -
         raise typer.Exit(130)
 
 
-def _ids(prompts: Prompts, tokenizer: Tokenizer | None) -> list[list[int]]:
-    """Return the prompts as ids: first --prompt, then the lines of --prompts, then --prompt-ids."""
+def prompts_of(prompts: Prompts, tokenizer: Tokenizer | None) -> list[list[int]]:
+    """Return the prompts as ids: first --prompt, then the lines of --prompts, then --prompt-ids.
+
+    Raises:
+        InvalidInput: a prompt cannot be read or encoded, or there is no prompt.
+    """
     texts = [without_mark(text, "--prompt") for text in prompts.texts]
     if prompts.file is not None:
         texts += read_lines(prompts.file, "--prompts")
@@ -119,6 +123,15 @@ def _ids(prompts: Prompts, tokenizer: Tokenizer | None) -> list[list[int]]:
             f"--prompts {prompts.file}: the file is empty; write one prompt per line"
         )
     return found
+
+
+def stops_of(prompts: Prompts, tokenizer: Tokenizer | None) -> tuple[int, ...] | None:
+    """Return the ids of the stop tokens; None if none is given.
+
+    Raises:
+        InvalidInput: a text is not that of one token.
+    """
+    return tuple(_stop(text, tokenizer) for text in prompts.stop) if prompts.stop else None
 
 
 def _stop(text: str, tokenizer: Tokenizer | None) -> int:

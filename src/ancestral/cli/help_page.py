@@ -14,6 +14,7 @@ GROUPS = (
     "Sampling",
     "Latents",
     "Plans",
+    "Job",
     "Output",
     "Backend",
     "Checks",

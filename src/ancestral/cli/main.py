@@ -5,13 +5,13 @@ import errno
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated
 
 import typer
 
 from ancestral import __version__
-from ancestral.cli.commands import COMMANDS, EXAMPLES
+from ancestral.cli.commands import BULK, COMMANDS, EXAMPLES
 from ancestral.cli.help_page import CommandPage, ProgramPage, with_examples
 from ancestral.cli.interrupts import Interrupts
 from ancestral.cli.output import put, say
@@ -123,11 +123,34 @@ def application() -> typer.Typer:
     )
     app.callback()(_ancestral)
     for group, commands in COMMANDS.items():
-        for command, examples in commands.items():
-            name = command.__name__.replace("_", "-")
-            page = with_examples(CommandPage, examples)
-            app.command(name, rich_help_panel=group, cls=page)(command)
+        _add(app, commands, group)
+    app.add_typer(_bulk(), name="bulk", rich_help_panel="Large jobs")
     return app
+
+
+def _bulk() -> typer.Typer:
+    """Return the application of `ancestral bulk`."""
+    examples = tuple(each[0] for each in BULK.values())
+    bulk = typer.Typer(
+        no_args_is_help=True,
+        rich_markup_mode="markdown",
+        cls=with_examples(ProgramPage, examples),
+        help="Sample and score on any number of processes and machines.\n\n"
+        "A job is a folder of Parquet parts. Any process may do any part at any time, and each row "
+        "is the same whoever computes it.",
+    )
+    _add(bulk, BULK, None)
+    return bulk
+
+
+def _add(
+    app: typer.Typer, commands: Mapping[Callable[..., None], tuple[str, ...]], group: str | None
+) -> None:
+    """Add commands with their examples to an application, in a group of its help."""
+    for command, examples in commands.items():
+        name = command.__name__.replace("_", "-")
+        page = with_examples(CommandPage, examples)
+        app.command(name, rich_help_panel=group, cls=page)(command)
 
 
 def _print_version(wanted: bool | None) -> None:

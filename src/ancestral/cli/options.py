@@ -146,6 +146,17 @@ def bias(texts: Sequence[str]) -> list[tuple[int, float]]:
     return pairs
 
 
+def seed(value: int) -> int:
+    """Return the seed of --seed.
+
+    Raises:
+        InvalidInput: it is not in 0 .. 2^64 - 1.
+    """
+    from ancestral.scalars import whole
+
+    return whole("--seed", value, 0, 2**64 - 1)
+
+
 def number_in_picture(what: str) -> Any:
     """Return the option -n of a command that writes a picture or an .npz."""
     return output_option(

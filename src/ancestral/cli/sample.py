@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ancestral.cli import options
+from ancestral.cli import filters, options
 from ancestral.cli.output import check_target
 from ancestral.errors import InvalidInput
 
@@ -126,59 +126,14 @@ def sample(  # noqa: PLR0913 - the options of a command
             "an .npz.",
         ),
     ] = None,
-    temperature: Annotated[
-        float,
-        options.sampling_option(
-            metavar="T",
-            help="Divide the logits by T; 0 is greedy. Real latents: scale their noise by T; 0 is "
-            "the mean of the prior.",
-        ),
-    ] = 1.0,
-    top_k: Annotated[
-        int | None, options.sampling_option(metavar="K", help="Keep the K most probable values.")
-    ] = None,
-    top_p: Annotated[
-        float,
-        options.sampling_option(
-            metavar="P", help="Keep the most probable values with total mass P."
-        ),
-    ] = 1.0,
-    min_p: Annotated[
-        float,
-        options.sampling_option(
-            metavar="P", help="Keep values with at least P times the largest probability."
-        ),
-    ] = 0.0,
-    logit_bias: Annotated[
-        list[str] | None,
-        options.sampling_option(
-            metavar="ID=NATS,...",
-            help="Add to the logits of these values, -1000 to 1000 nats; -inf bans a value. May be "
-            "repeated.",
-        ),
-    ] = None,
-    repetition_penalty: Annotated[
-        float,
-        options.sampling_option(
-            metavar="R",
-            help="Divide the positive logits of all values that have occurred, given or drawn, by "
-            "R, and multiply the negative ones; 0.01 to 100.",
-        ),
-    ] = 1.0,
-    presence_penalty: Annotated[
-        float,
-        options.sampling_option(
-            metavar="NATS",
-            help="Subtract from the logits of all values that were drawn; -100 to 100.",
-        ),
-    ] = 0.0,
-    frequency_penalty: Annotated[
-        float,
-        options.sampling_option(
-            metavar="NATS",
-            help="Subtract from the logits for each time that a value was drawn; -100 to 100.",
-        ),
-    ] = 0.0,
+    temperature: filters.Temperature = 1.0,
+    top_k: filters.TopK = None,
+    top_p: filters.TopP = 1.0,
+    min_p: filters.MinP = 0.0,
+    logit_bias: filters.LogitBias = None,
+    repetition_penalty: filters.RepetitionPenalty = 1.0,
+    presence_penalty: filters.PresencePenalty = 0.0,
+    frequency_penalty: filters.FrequencyPenalty = 0.0,
     backend: options.Backend = "onnxruntime",
     device: options.Device = "cpu",
     threads: options.Threads = None,

@@ -1,0 +1,143 @@
+"""Rows of a part compared with the same rows, computed again."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ancestral.bulk.near_ties import near_ties
+from ancestral.bulk.settings import SampleSettings
+from ancestral.bulk.table import Columns
+from ancestral.engine import AutoregressiveEngine, Engine
+from ancestral.engine.comparison import limits
+
+JUDGED = ("log_prob", "log_joint", "elbo", "iwae")
+"""Columns in nats that are compared with the parity table."""
+
+
+@dataclass(slots=True)
+class Redrawn:
+    """Counts of rows that were computed again.
+
+    Attributes:
+        rows: number of rows.
+        equal: rows that are equal in bits.
+        close: other rows with equal values, and log-probabilities within the parity table.
+        near_ties: rows whose first different value is a near tie.
+        unjudged: rows with a different value under filters, or of a kind without a table entry.
+        wrong: rows that differ otherwise.
+        max_nats: largest difference of a log-probability or bound of rows with equal values.
+        limit_nats: its limit: twice that of the table, as both have an error; 0 if rows have to be
+            equal in bits.
+    """
+
+    rows: int = 0
+    equal: int = 0
+    close: int = 0
+    near_ties: int = 0
+    unjudged: int = 0
+    wrong: int = 0
+    max_nats: float = 0.0
+    limit_nats: float = 0.0
+
+
+def compare(
+    engine: Engine,
+    settings: object,
+    index: NDArray[np.int64],
+    stored: Columns,
+    again: Columns,
+    *,
+    exact: bool,
+    counts: Redrawn,
+) -> None:
+    """Compare rows, and add to the counts.
+
+    Args:
+        engine: the engine that computed the rows again.
+        settings: settings of the job.
+        index: index of each row in the job, [n].
+        stored: columns of the part.
+        again: columns that were computed again.
+        exact: whether the part is from a machine like this one, so that bits have to be equal.
+        counts: counts of all rows so far.
+    """
+    same, values = _equal(stored, again)
+    counts.rows += len(index)
+    counts.equal += int(same.sum())
+    if exact or same.all():
+        counts.wrong += int((~same).sum())
+        return
+    table, _ = limits(engine, engine.bundle.known_answers())
+    counts.limit_nats = 2 * table.nats
+    apart = np.zeros(len(index))
+    for name in JUDGED:
+        if name in stored:
+            delta = np.abs(np.asarray(stored[name]) - np.asarray(again[name]))
+            apart = np.maximum(apart, delta.reshape(len(index), -1).max(axis=1))
+    if values.any():
+        counts.max_nats = max(counts.max_nats, float(apart[values].max()))
+    judged = any(name in stored for name in JUDGED)
+    close = values & ~same
+    counts.close += int((close & (apart <= counts.limit_nats)).sum()) if judged else 0
+    counts.unjudged += 0 if judged else int(close.sum())
+    counts.wrong += int((close & ~(apart <= counts.limit_nats)).sum()) if judged else 0
+    _differing(engine, settings, (index, stored, again), ~values, 2 * table.cdf, counts)
+
+
+def _differing(
+    engine: Engine,
+    settings: object,
+    rows: tuple[NDArray[np.int64], Columns, Columns],
+    differ: NDArray[np.bool_],
+    limit: float,
+    counts: Redrawn,
+) -> None:
+    """Count the rows with different values: near ties, wrong ones, and those not judged."""
+    index, stored, again = rows
+    number = int(differ.sum())
+    certain = (
+        isinstance(engine, AutoregressiveEngine)
+        and isinstance(settings, SampleSettings)
+        and settings.prompts is None
+        and settings.filters.sampling.only_temperature
+        and settings.filters.temperature > 0
+    )
+    if not number:
+        return
+    if not certain:
+        counts.unjudged += number
+        return
+    assert isinstance(engine, AutoregressiveEngine)
+    assert isinstance(settings, SampleSettings)
+    old, new = (np.asarray(each["x"])[differ].astype(np.int64) for each in (stored, again))
+    ties = near_ties(engine, settings, index[differ], old, new, limit)
+    counts.near_ties += int(ties.sum())
+    counts.wrong += int((~ties).sum())
+
+
+def _equal(
+    stored: Columns, again: Columns
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return for each row whether all columns have equal bits, and whether values are equal.
+
+    Values are integers and texts: what was drawn or chosen.
+    """
+    n = len(next(iter(stored.values())))
+    same, values = np.full(n, set(stored) == set(again)), np.ones(n, bool)
+    for name in stored.keys() & again.keys():
+        old, new = stored[name], again[name]
+        if isinstance(old, np.ndarray) and isinstance(new, np.ndarray):
+            pairs = (each.reshape(n, -1) for each in (old, new))
+            left, right = (np.ascontiguousarray(each).view(np.uint8).reshape(n, -1) for each in pairs)
+            equal = np.full(n, left.shape == right.shape)
+            if left.shape == right.shape:
+                equal = (left == right).all(axis=1)
+            drawn = old.dtype.kind in "iu"
+        else:
+            equal = np.array([np.array_equal(a, b) for a, b in zip(old, new, strict=True)])
+            drawn = True
+        same &= equal
+        if drawn:
+            values &= equal
+    return same, values

@@ -1,0 +1,58 @@
+"""A worker process: it reads part numbers from standard input and answers each with a line.
+
+The first line is the start, {"out": ..., "bundle": ..., "data": [...]}: a folder's URL may have
+credentials, which a command line would show to every user of the machine.
+"""
+
+import json
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Any, NoReturn
+
+from ancestral.bulk.computed import computed, load_engine
+from ancestral.bulk.job import require_job
+from ancestral.bulk.machine import machine
+from ancestral.bulk.parts import Plan
+from ancestral.bulk.store import Store
+from ancestral.bulk.work import Worker
+from ancestral.errors import AncestralError
+
+
+def main() -> None:
+    """Run the worker until standard input ends, which it also does if the parent is killed."""
+    # What a library prints must not be read as an answer.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    # Ctrl-C goes to all processes of a terminal; the parent then ends its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _end)
+
+    def answer(**values: Any) -> None:
+        answers.write(f"{json.dumps(values)}\n")
+        answers.flush()
+
+    try:
+        worker = _opened(json.loads(sys.stdin.readline()))
+        answer(ready=True)
+        plan = Plan(worker.job)
+        for line in sys.stdin:
+            part = plan.part(int(line))
+            answer(part=int(line), computed=worker.finish(part))
+    except (AncestralError, OSError) as error:
+        number = error.errno if isinstance(error, OSError) else None
+        answer(error=type(error).__name__, message=str(error), number=number)
+
+
+def _opened(start: dict[str, Any]) -> Worker:
+    """Open the folder, the job and the engine."""
+    store = Store.open(start["out"])
+    job = require_job(store)
+    rows = computed(job, load_engine(job, start["bundle"]), store, start["data"])
+    return Worker(job, store, rows, machine(job))
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    """End at SIGTERM as Python does: a part that is being written is removed."""
+    sys.exit(128 + number)

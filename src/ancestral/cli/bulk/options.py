@@ -1,0 +1,66 @@
+"""Options of the commands of `ancestral bulk`."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ancestral.cli.options import output_option
+
+job_option = partial(typer.Option, rich_help_panel="Job")
+
+Folder = Annotated[
+    str,
+    output_option(
+        "-o",
+        "--out",
+        metavar="DIR",
+        help="Folder of the parts, or a URL such as s3://bucket/folder. A folder that has the same "
+        "job already is continued.",
+    ),
+]
+FolderOfJob = Annotated[
+    str, typer.Argument(metavar="DIR", help="Folder or URL of a job, as given with --out.")
+]
+DataFiles = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="DATA...",
+        help="Files whose rows are numbered one after another: .npz (x, perhaps y), .npy, IDX, or "
+        ".parquet (x, perhaps y).",
+    ),
+]
+PartSize = Annotated[
+    int | None,
+    job_option(
+        metavar="N",
+        help="Rows of a part, rounded up to whole batches. Default: 4096, or as in the folder.",
+    ),
+]
+Batch = Annotated[
+    int | None,
+    job_option(
+        metavar="N",
+        help="Rows of a batch. Default: measured when the job is made, and then as in the folder.",
+    ),
+]
+Shard = Annotated[
+    str,
+    job_option(
+        metavar="I/N",
+        help="Do the parts whose number is I modulo N. env reads I and N from Slurm's variables, "
+        "env/N reads I from those of Slurm or Kubernetes.",
+    ),
+]
+Workers = Annotated[
+    int, job_option(metavar="K", help="Processes; they share the CPUs and the weights' memory.")
+]
+BundleOfJob = Annotated[
+    Path | None,
+    typer.Option(
+        rich_help_panel="Input",
+        metavar="BUNDLE",
+        help="Bundle folder. Default: where it was when the job was made.",
+    ),
+]
