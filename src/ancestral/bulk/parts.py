@@ -47,7 +47,7 @@ def part_of_name(name: str) -> Part | None:
     if match is None:
         return None
     part = Part(int(match["first"]), int(match["end"]), match["digest"])
-    return part if part.name == name and len(part) > 0 else None
+    return part if part.name == name and part.first < part.end else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,143 @@
+"""Folders and object stores: files appear whole, credentials are not shown, errors are in words."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from ancestral.bulk.job import JOB
+from ancestral.bulk.store import Store, without_credentials
+from ancestral.errors import AncestralError, InvalidInput
+
+from .jobs import Bundles, finish, merged, ordered
+
+_TRIES = 300
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """Run a local S3 and return the URL of a bucket in it, with credentials."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        [sys.executable, "-P", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        for _ in range(_TRIES):
+            try:
+                urlopen(f"http://127.0.0.1:{port}/", timeout=1).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        query = f"endpoint_override=127.0.0.1:{port}&scheme=http&region=us-east-1"
+        yield f"s3://testing:sesame@bulk/PATH?{query}&allow_bucket_creation=true"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@pytest.fixture(params=["disk", "memory", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return an empty folder or URL."""
+    name = f"folder-{time.monotonic_ns()}"
+    if request.param == "disk":
+        return str(tmp_path / name)
+    if request.param == "memory":
+        return f"memory://{name}"
+    return str(request.getfixturevalue("s3")).replace("PATH", name)
+
+
+def test_files(place: str) -> None:
+    store = Store.open(place)
+    assert list(store.names()) == []
+    assert store.read("a") is None
+    assert not store.has("a")
+    store.put("b", b"one")
+    store.put("a", b"two")
+    store.put("b", b"three")
+    assert [(each.name, each.size) for each in store.names()] == [("a", 3), ("b", 5)]
+    assert store.read("b") == b"three"
+    assert store.has("b")
+    with store.opened("b") as file:
+        file.seek(2)
+        assert file.read(2) == b"re"
+    assert not store.put_new("b", b"four")
+    assert store.put_new("c", b"five")
+    assert (store.read("b"), store.read("c")) == (b"three", b"five")
+    store.delete("a")
+    store.delete("a")
+    assert [each.name for each in store.names()] == ["b", "c"]
+
+
+def test_job_in_any_store(place: str, bundles: Bundles, tmp_path: Path) -> None:
+    """A job is continued in each kind of store, with the same rows as on a disk."""
+    order = ordered(bundles("tiny"), 60)
+    job, store, new = finish(order, place)
+    assert new == [True] * 3
+    store.put(next(each.name for each in store.names() if each.name != JOB), b"damaged")
+    job, store, new = finish(order, place)
+    assert sorted(new) == [False, False, True]
+    expected = finish(order, tmp_path / "on disk")
+    assert merged(job, store, tmp_path / "a") == merged(*expected[:2], tmp_path / "b")
+    content = (store.read(JOB) or b"").decode()
+    assert "sesame" not in content + store.label + store.shown("a")
+
+
+def test_credentials_are_left_out() -> None:
+    url = "s3://key:secret@bucket/folder?token=secret#secret"
+    assert without_credentials(url) == "s3://bucket/folder"
+    assert without_credentials("runs/a@b") == "runs/a@b"
+
+
+@pytest.mark.parametrize(
+    "url", ["s3://", "nothing://u:secret@place", "s3://k:secret@bucket/a?unknown_option=secret"]
+)
+def test_unusable_urls_are_refused(url: str) -> None:
+    with pytest.raises((AncestralError, OSError)) as error:
+        Store.open(url)
+    assert "secret" not in str(error.value)
+
+
+def test_unreachable_store_is_an_os_error(s3: str) -> None:
+    """A bucket that does not exist, or denies access, is an error of the system, in one line."""
+    url = s3.replace("@bulk/PATH", "@missing-bucket/folder").replace("&allow_bucket_creation=true", "")
+    store = Store.open(url)
+    with pytest.raises(OSError, match="missing-bucket") as error:
+        store.put("a", b"content")
+    assert "sesame" not in str(error.value)
+
+
+def test_a_file_is_not_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidInput, match="expected a folder"):
+        Store.open(str(tmp_path / "file"))
+
+
+def test_put_new_is_exclusive(tmp_path: Path) -> None:
+    """Of many processes that create one file, exactly one succeeds; nothing else is left."""
+    code = (
+        "import sys; from ancestral.bulk.store import Store\n"
+        "print(Store.open(sys.argv[1]).put_new('job.json', sys.argv[2].encode() * 1000))"
+    )
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-P", "-c", code, str(tmp_path), str(i)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for i in range(4)
+    ]
+    answers = [child.communicate()[0].strip() for child in children]
+    assert sorted(answers) == ["False", "False", "False", "True"]
+    winner = answers.index("True")
+    assert (tmp_path / "job.json").read_text() == str(winner) * 1000
+    assert os.listdir(tmp_path) == ["job.json"]
