@@ -64,7 +64,10 @@ class Store:
             if local.exists() and not local.is_dir():
                 raise InvalidInput(f"--out: expected a folder, got a file: {local}")
             return cls(filesystem, str(local), local, str(place))
-        return cls(filesystem, root.rstrip("/"), None, without_credentials(place))
+        label = without_credentials(place)
+        if not root.strip("/"):
+            raise InvalidInput(f"--out: expected a bucket and a folder in it, got {label}")
+        return cls(filesystem, root.rstrip("/"), None, label)
 
     @property
     def exclusive(self) -> bool:
