@@ -145,9 +145,7 @@ def test_near_ties(temperature: float, bundles: Bundles) -> None:
     low = np.minimum(x[:, 4], other[:, 4])
     apart = np.abs(edges[rows, low] - u)
     for limit in (0.0, 0.02, 0.1, 1.0):
-        found = near_ties(
-            engine, settings, rows, engine.data.in_place(other), drawn.x, limit
-        )
+        found = near_ties(engine, settings, rows, engine.data.in_place(other), drawn.x, limit)
         clear = np.abs(apart - limit) > 1e-5
         assert np.array_equal(found[clear], (apart <= limit)[clear])
 

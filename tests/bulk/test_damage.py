@@ -87,13 +87,15 @@ def test_damaged_part_is_computed_again(
     victim = part_files(tmp_path / "out")[1]
     before = victim.read_bytes()
     FAULTS[fault](victim)
-    job, store, new = finish(ordered(bundles("tiny"), N), tmp_path / "out")
+    _, _, new = finish(ordered(bundles("tiny"), N), tmp_path / "out")
     assert new == [False, True, False]
     assert victim.read_bytes() == before
 
 
 @pytest.mark.parametrize("place", np.linspace(0, 1, 23))
-def test_every_flipped_bit_is_found_or_harmless(place: float, finished: Path, tmp_path: Path) -> None:
+def test_every_flipped_bit_is_found_or_harmless(
+    place: float, finished: Path, tmp_path: Path
+) -> None:
     """A file with a flipped bit is refused, or reads as the same table with the same facts."""
     path = part_files(finished)[0]
     part = part_of_name(path.name)

@@ -13,17 +13,20 @@ import pyarrow.parquet as pq
 import pytest
 
 from ancestral.bulk.data import Data, described, open_source
+from ancestral.bulk.make import make_job
+from ancestral.bulk.parts import Plan
 from ancestral.bulk.settings import (
     BoundSettings,
     ClassifySettings,
     EncodeSettings,
     LogProbSettings,
 )
+from ancestral.bulk.store import Store
 from ancestral.bulk.table import values_of
 from ancestral.engine import AutoregressiveEngine, LatentEngine
 from ancestral.errors import InvalidInput
 
-from .jobs import Bundles, finish, merged, ordered, rows_of
+from .jobs import Bundles, finish, merged, ordered, rows_of, worker_of
 
 N = 50
 
@@ -106,7 +109,11 @@ def test_rows_across_files(x: np.ndarray, y: np.ndarray, tmp_path: Path) -> None
         paths.append(str(write(kind, tmp_path / str(i), x[part], y[part])))
     data = Data(paths, [described(path) for path in paths])
     found = data.read(18, 25)
-    assert [(file, row, len(rows)) for file, row, rows in found] == [(0, 18, 2), (1, 0, 1), (2, 0, 4)]
+    assert [(file, row, len(rows)) for file, row, rows in found] == [
+        (0, 18, 2),
+        (1, 0, 1),
+        (2, 0, 4),
+    ]
     joined = np.concatenate([np.asarray(rows.values).reshape(-1, 3, 3) for _, _, rows in found])
     assert np.array_equal(joined, x[18:25])
 
@@ -148,7 +155,9 @@ def test_log_prob_of_texts(bundles: Bundles, tmp_path: Path) -> None:
     encode = engine.tokenizer().encode
     expected = [engine.text_likelihood(encode(text)).total for text in texts]
     for name in ("t.jsonl", "t.parquet"):
-        table = scored(bundles("text"), LogProbSettings(), [str(tmp_path / name)], tmp_path / name[2])
+        table = scored(
+            bundles("text"), LogProbSettings(), [str(tmp_path / name)], tmp_path / name[2]
+        )
         assert np.allclose(table["log_prob"].to_numpy(), expected, atol=1e-3)
         assert table["bytes"].to_pylist() == [len(text.encode()) for text in texts]
 
@@ -223,9 +232,9 @@ def test_unusable_row_is_named(
 def test_unusable_tables_are_refused(columns: Any, words: str, tmp_path: Path) -> None:
     path = tmp_path / "d.parquet"
     pq.write_table(pa.table(columns), path)
+    count = len(next(iter(columns.values())))
     with pytest.raises(InvalidInput, match=words) as error:
-        source = open_source(str(path))
-        source.read(0, source.count)
+        open_source(str(path)).read(0, count)
     assert str(path) in str(error.value)
 
 
@@ -250,7 +259,7 @@ def test_unusable_lines_are_refused(line: str, words: str, tmp_path: Path) -> No
 def test_unusable_files_are_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "picture.npz").write_bytes(b"\x89PNG\r\n\x1a\n")
     path = name if "://" in name else str(tmp_path / name)
-    with pytest.raises(InvalidInput, match="no such file|expected"):
+    with pytest.raises(InvalidInput, match=r"no such file|expected"):
         open_source(path)
 
 
@@ -280,12 +289,6 @@ def test_changed_data_are_another_job(
 def test_data_that_change_in_mid_job(
     x: np.ndarray, y: np.ndarray, bundles: Bundles, tmp_path: Path
 ) -> None:
-    from ancestral.bulk.make import make_job
-    from ancestral.bulk.parts import Plan
-    from ancestral.bulk.store import Store
-
-    from .jobs import worker_of
-
     path = write("fixed", tmp_path, x, y)
     order = ordered(bundles("tiny"), None, settings=LogProbSettings(), data=[str(path)])
     store = Store.open(str(tmp_path / "out"))

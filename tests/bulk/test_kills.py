@@ -9,8 +9,8 @@ import pytest
 
 from ancestral.bulk.job import require_job
 from ancestral.bulk.store import Store
+from tests.killing import Ended, Killer, run_separately
 
-from ..killing import Ended, Killer, run_separately
 from .jobs import Bundles, merged, part_files
 
 N, SHARDS = 120, ("0/2", "1/2")

@@ -109,7 +109,9 @@ def test_unusable_urls_are_refused(url: str) -> None:
 
 def test_unreachable_store_is_an_os_error(s3: str) -> None:
     """A bucket that does not exist, or denies access, is an error of the system, in one line."""
-    url = s3.replace("@bulk/PATH", "@missing-bucket/folder").replace("&allow_bucket_creation=true", "")
+    url = s3.replace("@bulk/PATH", "@missing-bucket/folder").replace(
+        "&allow_bucket_creation=true", ""
+    )
     store = Store.open(url)
     with pytest.raises(OSError, match="missing-bucket") as error:
         store.put("a", b"content")

@@ -120,9 +120,9 @@ def running(bundles: Bundles, tmp_path: Path) -> Iterator[Any]:
     def start(workers: int) -> subprocess.Popen[str]:
         code = "from ancestral.cli.start import start; start()"
         words = f"bulk sample {bundles('tiny')} -n 1000000 --batch 8 --part-size 24 --threads 1"
+        out = ("-o", str(tmp_path / "out"))
         process = subprocess.Popen(
-            [sys.executable, "-P", "-c", code, *words.split(), "--workers", str(workers)]
-            + ["-o", str(tmp_path / "out")],
+            [sys.executable, "-P", "-c", code, *words.split(), "--workers", str(workers), *out],
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,

@@ -133,7 +133,7 @@ def columns_of(table: pa.Table) -> Columns:
     for name in table.column_names[1:]:
         kind = table.schema.field(name).type
         if pa.types.is_list(kind) or pa.types.is_string(kind):
-            found[name] = [_item(each) for each in table[name].to_pylist()]  # type: ignore[assignment]
+            found[name] = [_item(each) for each in table[name].to_pylist()]
         else:
             found[name] = values_of(table, name)
     return found

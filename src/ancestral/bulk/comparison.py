@@ -116,9 +116,7 @@ def _differing(
     counts.wrong += int((~ties).sum())
 
 
-def _equal(
-    stored: Columns, again: Columns
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def _equal(stored: Columns, again: Columns) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Return for each row whether all columns have equal bits, and whether values are equal.
 
     Values are integers and texts: what was drawn or chosen.
@@ -129,7 +127,9 @@ def _equal(
         old, new = stored[name], again[name]
         if isinstance(old, np.ndarray) and isinstance(new, np.ndarray):
             pairs = (each.reshape(n, -1) for each in (old, new))
-            left, right = (np.ascontiguousarray(each).view(np.uint8).reshape(n, -1) for each in pairs)
+            left, right = (
+                np.ascontiguousarray(each).view(np.uint8).reshape(n, -1) for each in pairs
+            )
             equal = np.full(n, left.shape == right.shape)
             if left.shape == right.shape:
                 equal = (left == right).all(axis=1)

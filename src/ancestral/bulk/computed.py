@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
-
+from typing import Any, Protocol
 
 from ancestral.bulk import draws, scores
 from ancestral.bulk.data import Data
@@ -42,14 +41,12 @@ def load_engine(job: Job, path: str | None = None) -> Engine:
         BackendUnavailable: the backend cannot run here.
     """
     folder, runtime = path or job.bundle.path, job.runtime
-    options = {}
+    options: dict[str, Any] = {}
     if runtime.dtype is not None:
         options["dtype"] = runtime.dtype
     if runtime.batch_invariant:
         options["batch_invariant"] = True
-    engine = Engine.load(
-        Path(folder), runtime.backend, runtime.device, runtime.threads, **options
-    )
+    engine = Engine.load(Path(folder), runtime.backend, runtime.device, runtime.threads, **options)
     check_bundle(engine, job)
     return engine
 
@@ -116,14 +113,10 @@ def batches(rows: Computed, first: int, end: int, job: Job) -> list[Columns]:
     return found
 
 
-
-
 def _samples(settings: SampleSettings, engine: Engine, store: Store) -> Computed:
     if isinstance(engine, LatentEngine):
         if settings.prompts is not None:
-            raise InvalidInput(
-                "--prompts: not used with a latent variable model; leave it out"
-            )
+            raise InvalidInput("--prompts: not used with a latent variable model; leave it out")
         return draws.LatentDraws(engine, settings)
     assert isinstance(engine, AutoregressiveEngine)
     if settings.mean:

@@ -134,7 +134,7 @@ class PromptDraws:
             span.count,
             prompt_log_p=False,
         )
-        (rows,) = generate_batches(self.engine, [self.prompts[i] for i in which], options)
+        (rows,) = generate_batches(self.engine, [self.prompts[i] for i in which.tolist()], options)
         found: Columns = {
             "prompt": which.astype(np.int64),
             "tokens": [row.tokens.astype(np.int32) for row in rows],

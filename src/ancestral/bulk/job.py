@@ -14,7 +14,7 @@ from ancestral.signature import Record
 from ancestral.strict_json import Bounds, parse
 
 JOB = "job.json"
-VERSION = 1
+VERSION: Literal[1] = 1
 MOST = 2**62
 """Most rows of a job."""
 _BOUNDS = Bounds.of_size(2**26)
@@ -98,7 +98,7 @@ class Job(Record):
     part_size: int = Field(ge=1, lt=2**40)
     runtime: Runtime
     data: tuple[DataFile, ...] = ()
-    versions: dict[str, str] = {}
+    versions: dict[str, str] = Field(default_factory=dict)
 
     @property
     def identity(self) -> dict[str, Any]:

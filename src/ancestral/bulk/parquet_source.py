@@ -1,5 +1,6 @@
 """Events or texts in a Parquet file, read one row group at a time."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -131,28 +132,39 @@ class ParquetSource:
         if self.values == "text":
             texts: list[str] = column.cast(pa.string()).to_pylist()
             return texts
-        lengths: set[int] = set()
         shape: list[int] = []
         while pa.types.is_nested(column.type):
-            if pa.types.is_fixed_size_list(column.type):
-                shape.append(column.type.list_size)
-            else:
-                every = pc.list_value_length(column).to_numpy(zero_copy_only=False)
-                lengths = set(every.tolist())
-                if len(lengths) > 1:
-                    row = first + int(np.argmax(every != every[0])) if not shape else first
-                    raise InvalidInput(
-                        f"{self.path}: row {row}: expected lists of equal length in column "
-                        f"{self.values}, got {sorted(lengths)[:4]}"
-                    )
-                shape.append(int(every[0]))
+            shape.append(self._length(column, first, shape))
             column = column.flatten()
             if column.null_count:
                 at = int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
-                row = first + at // int(np.prod(shape))
+                row = first + at // math.prod(shape)
                 raise InvalidInput(f"{self.path}: row {row}: expected a number, got null")
         numbers: NDArray[Any] = column.to_numpy(zero_copy_only=False)
         return numbers.reshape(-1, *shape) if shape else numbers[:, None]
+
+    def _length(self, column: pa.Array, first: int, shape: list[int]) -> int:
+        """Return the length of the lists of a column.
+
+        Args:
+            column: lists; those of a row are next to each other.
+            first: row of the first list.
+            shape: lengths of the lists around these.
+
+        Raises:
+            InvalidInput: the lists have different lengths.
+        """
+        if pa.types.is_fixed_size_list(column.type):
+            return int(column.type.list_size)
+        lengths = pc.list_value_length(column).to_numpy(zero_copy_only=False)
+        wrong = np.flatnonzero(lengths != lengths[0])
+        if len(wrong):
+            row = first + int(wrong[0]) // math.prod(shape)
+            raise InvalidInput(
+                f"{self.path}: row {row}: expected lists of equal length in column "
+                f"{self.values}, got {lengths[0]} and {lengths[wrong[0]]} values"
+            )
+        return int(lengths[0])
 
 
 def _joined(parts: list[Rows]) -> Rows:

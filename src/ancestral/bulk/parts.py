@@ -10,7 +10,9 @@ from ancestral.decimals import decimal
 from ancestral.errors import InvalidInput
 from ancestral.excerpts import quoted
 
-_NAME = re.compile(r"part-(?P<first>\d{12,19})-(?P<end>\d{12,19})-(?P<digest>[0-9a-f]{12})\.parquet")
+_NAME = re.compile(
+    r"part-(?P<first>\d{12,19})-(?P<end>\d{12,19})-(?P<digest>[0-9a-f]{12})\.parquet"
+)
 ENVIRONMENT = "env"
 
 
@@ -77,12 +79,12 @@ class Shard:
                 environment has no index.
         """
         left, _, right = text.partition("/")
-        count = decimal(right)
+        count, index = decimal(right), decimal(left)
+        found = None
         if left == ENVIRONMENT:
             found = _of_environment(environment, count)
-        else:
-            index = decimal(left)
-            found = None if index is None or count is None else cls(index, count)
+        elif index is not None and count is not None:
+            found = cls(index, count)
         if found is None or not 0 <= found.index < found.count:
             raise InvalidInput(
                 f"--shard: expected i/n with 0 <= i < n, env or env/n, got {quoted(text)}"
@@ -104,35 +106,39 @@ def _of_environment(environment: Mapping[str, str], count: int | None) -> Shard:
     Raises:
         InvalidInput: the environment has no index, or no count and none is given.
     """
+    slurm = _of_slurm({name: decimal(text) for name, text in environment.items()})
+    if slurm is not None:
+        if count not in {None, slurm.count}:
+            raise InvalidInput(
+                f"--shard: expected {slurm.count} shards, as Slurm gives, got {count}"
+            )
+        return slurm
+    completion = decimal(environment.get("JOB_COMPLETION_INDEX", ""))
+    if completion is None:
+        raise InvalidInput(
+            "--shard env: expected SLURM_ARRAY_TASK_ID, SLURM_PROCID or JOB_COMPLETION_INDEX in "
+            "the environment; give --shard i/n"
+        )
+    if count is None:
+        raise InvalidInput(
+            "--shard env: expected the number of shards, which Kubernetes does not give; write "
+            "--shard env/n"
+        )
+    return Shard(completion, count)
 
-    def number(name: str, default: int | None = None) -> int | None:
-        found = decimal(environment.get(name, ""))
-        return default if found is None else found
 
-    index, total = 0, 1
-    task, least = number("SLURM_ARRAY_TASK_ID"), number("SLURM_ARRAY_TASK_MIN", 0)
-    tasks, step = number("SLURM_ARRAY_TASK_COUNT"), number("SLURM_ARRAY_TASK_STEP", 1)
-    if task is not None and tasks is not None and least is not None:
-        index, total = (task - least) // max(step or 1, 1), tasks
-    process, processes = number("SLURM_PROCID"), number("SLURM_NTASKS")
+def _of_slurm(numbers: Mapping[str, int | None]) -> Shard | None:
+    """Return the shard of a task of a step, of an array, or of a step of an array; else None."""
+    index, count, found = 0, 1, False
+    task, tasks = (numbers.get(f"SLURM_ARRAY_TASK_{name}") for name in ("ID", "COUNT"))
+    if task is not None and tasks is not None:
+        least = numbers.get("SLURM_ARRAY_TASK_MIN") or 0
+        step = numbers.get("SLURM_ARRAY_TASK_STEP") or 1
+        index, count, found = (task - least) // step, tasks, True
+    process, processes = (numbers.get(f"SLURM_{name}") for name in ("PROCID", "NTASKS"))
     if process is not None and processes is not None:
-        index, total = index * processes + process, total * processes
-    if task is None and process is None:
-        completion = number("JOB_COMPLETION_INDEX")
-        if completion is None:
-            raise InvalidInput(
-                "--shard env: expected SLURM_ARRAY_TASK_ID, SLURM_PROCID or JOB_COMPLETION_INDEX "
-                "in the environment; give --shard i/n"
-            )
-        if count is None:
-            raise InvalidInput(
-                "--shard env: expected the number of shards, which Kubernetes does not give; "
-                "write --shard env/n"
-            )
-        return Shard(completion, count)
-    if count not in {None, total}:
-        raise InvalidInput(f"--shard: expected {total} shards, as Slurm gives, got {count}")
-    return Shard(index, total)
+        index, count, found = index * processes + process, count * processes, True
+    return Shard(index, count) if found else None
 
 
 @dataclass(frozen=True, slots=True)

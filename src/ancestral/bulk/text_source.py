@@ -14,6 +14,8 @@ _EVERY = 1024
 """The place of each such line is remembered."""
 _LONGEST = 2**28
 """Most bytes of a line."""
+_SHOWN = 80
+"""Bytes of a line that a message shows."""
 
 
 @dataclass(slots=True)
@@ -106,12 +108,17 @@ class TextSource:
             value = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise InvalidInput(
-                f"{self.path}: row {row}: expected JSON, got {quoted(line[:80].decode(errors='replace'))}"
+                f"{self.path}: row {row}: expected JSON, got {_shown(line)}"
             ) from error
         text = value.get("text") if isinstance(value, dict) else value
         if not isinstance(text, str):
             raise InvalidInput(
                 f'{self.path}: row {row}: expected a string or an object with the field "text", '
-                f"got {quoted(line[:80].decode(errors='replace'))}"
+                f"got {_shown(line)}"
             )
         return text
+
+
+def _shown(line: bytes) -> str:
+    """Return the beginning of a line for a message."""
+    return quoted(line[:_SHOWN].decode(errors="replace").rstrip("\n"))

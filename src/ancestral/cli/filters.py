@@ -12,18 +12,14 @@ Temperature = Annotated[
         "the mean of the prior.",
     ),
 ]
-TopK = Annotated[
-    int | None, sampling_option(metavar="K", help="Keep the K most probable values.")
-]
+TopK = Annotated[int | None, sampling_option(metavar="K", help="Keep the K most probable values.")]
 TopP = Annotated[
     float,
     sampling_option(metavar="P", help="Keep the most probable values with total mass P."),
 ]
 MinP = Annotated[
     float,
-    sampling_option(
-        metavar="P", help="Keep values with at least P times the largest probability."
-    ),
+    sampling_option(metavar="P", help="Keep values with at least P times the largest probability."),
 ]
 LogitBias = Annotated[
     list[str] | None,

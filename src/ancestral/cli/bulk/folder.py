@@ -152,6 +152,4 @@ def _document(found: "Status | Check") -> dict[str, object]:
     values = asdict(found)
     names = ("missing", "complete", "rate", "left", "passed", "failures")
     values |= {name: getattr(found, name) for name in names if hasattr(found, name)}
-    return values | {
-        name: sorted(each) for name, each in values.items() if isinstance(each, set)
-    }
+    return values | {name: sorted(each) for name, each in values.items() if isinstance(each, set)}

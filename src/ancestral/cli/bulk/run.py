@@ -119,7 +119,7 @@ def _work(job: Job, store: Store, order: Order, common: Common, shard: Shard) ->
     )
 
 
-def _finish(  # noqa: PLR0913 - what both ways need
+def _finish(
     job: Job,
     store: Store,
     order: Order,
