@@ -60,6 +60,7 @@ class Run:
 RUNS = {
     "README.md": Run(("demo",), {"k=100": "k=20"}),
     "docs/backends.md": Run(("demo",)),
+    "docs/bulk.md": Run(("data.npz", "demo"), {"-n 1000000": "-n 200", "-k 1000": "-k 20"}),
     "docs/checkpoints.md": Run(("book.txt", "gpt2"), {"--stride 256": "--stride 16"}),
     "docs/files.md": Run(
         ("data.npz",), {"--recipe digits": "--recipe tiny --steps 20", "-k 1000": "-k 20"}

@@ -36,15 +36,25 @@ from tests.doc_folders import make
 COMMANDS: dict[str, Any] = vars(typer.main.get_command(application()))["commands"]
 
 
+def command_of(words: list[str]) -> tuple[Any, str, list[str]]:
+    """Return the command of a line without the program, its name, and the words after it."""
+    name, *rest = words
+    assert name in COMMANDS, f"no command {name!r}"
+    command = COMMANDS[name]
+    if rest and rest[0] in getattr(command, "commands", {}):
+        inner, *rest = rest
+        return command.commands[inner], f"{name} {inner}", rest
+    return command, name, rest
+
+
 def parse(arguments: list[str]) -> None:
     """Parse a command line of ancestral without running it.
 
     Raises:
         typer.TyperException: an option does not exist, or a value is wrong.
     """
-    name, *rest = arguments
-    assert name in COMMANDS, f"no command {name!r}"
-    with COMMANDS[name].make_context(name, rest):
+    command, name, rest = command_of(arguments)
+    with command.make_context(name, rest):
         pass
 
 
@@ -74,9 +84,8 @@ def test_wrong_line_does_not_parse() -> None:
 @pytest.mark.parametrize("page", pages())
 def test_mentions_name_options_that_exist(page: str) -> None:
     for mention in mentions(page):
-        _, name, *rest = mention.split()
-        assert name in COMMANDS, f"{page}: {mention}"
-        known = {each for option in COMMANDS[name].params for each in option.opts}
+        command, _, rest = command_of(mention.split()[1:])
+        known = {each for option in command.params for each in option.opts}
         for word in rest:
             assert not re.match("--?[a-z]", word) or word in known, f"{page}: {mention}"
 

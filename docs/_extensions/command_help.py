@@ -1,6 +1,7 @@
 """The reference of the command line, made from the help of the commands."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import typer
 import typer.main
@@ -16,13 +17,20 @@ def markdown() -> Iterator[str]:
     """Yield the Markdown of each command: what `typer utils docs` writes, then examples."""
     group = typer.main.get_command(application())
     with group.make_context("ancestral", [], resilient_parsing=True) as context:
-        for name in group.list_commands(context):
-            command = group.get_command(context, name)
-            text = get_docs_for_click(
-                obj=command, ctx=context, indent=1, name=name, call_prefix="ancestral"
-            )
-            examples = "\n".join(f"$ {line}" for line in command.EXAMPLES)
-            yield f"{text}**Examples**:\n\n```console\n{examples}\n```\n"
+        yield from _of_group(group, context, "ancestral")
+
+
+def _of_group(group: Any, context: Any, prefix: str) -> Iterator[str]:
+    """Yield the Markdown of the commands of a group, and of the groups in it."""
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if hasattr(command, "list_commands"):
+            with command.make_context(name, [], parent=context, resilient_parsing=True) as inner:
+                yield from _of_group(command, inner, f"{prefix} {name}")
+            continue
+        text = get_docs_for_click(obj=command, ctx=context, indent=1, name=name, call_prefix=prefix)
+        examples = "\n".join(f"$ {line}" for line in command.EXAMPLES)
+        yield f"{text}**Examples**:\n\n```console\n{examples}\n```\n"
 
 
 def append(app: Sphinx, page: str, source: list[str]) -> None:

@@ -125,7 +125,7 @@ def test_a_file_is_not_a_folder(tmp_path: Path) -> None:
 
 
 def test_put_new_is_exclusive(tmp_path: Path) -> None:
-    """Of many processes that create one file, exactly one succeeds; nothing else is left."""
+    """If many processes create one file, exactly one succeeds; nothing else is left."""
     code = (
         "import sys; from ancestral.bulk.store import Store\n"
         "print(Store.open(sys.argv[1]).put_new('job.json', sys.argv[2].encode() * 1000))"

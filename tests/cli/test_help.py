@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ancestral.cli.commands import COMMANDS, EXAMPLES
+from ancestral.cli.commands import BULK, COMMANDS, EXAMPLES
 from ancestral.cli.help_page import GROUPS
 from ancestral.cli.main import run
 from tests import test_doc_commands as doc
@@ -23,6 +23,11 @@ BY_NAME = {
     for commands in COMMANDS.values()
     for command, examples in commands.items()
 }
+IN_BULK = {
+    f"bulk {command.__name__.replace('_', '-')}": (command, examples)
+    for command, examples in BULK.items()
+}
+EVERY = BY_NAME | IN_BULK
 NOT_RUN = ("ancestral compile", "ancestral plans --remove")
 """Examples that need TensorRT, or would remove the user's plans."""
 
@@ -34,7 +39,13 @@ def width(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def quicker(text: str) -> str:
     """Return an example with what the pages of the docs run instead, for speed."""
-    for page in ("docs/images.md", "docs/files.md", "docs/getting-started.md", "docs/text.md"):
+    for page in (
+        "docs/images.md",
+        "docs/files.md",
+        "docs/getting-started.md",
+        "docs/text.md",
+        "docs/bulk.md",
+    ):
         text = substituted(page, text)
     return text
 
@@ -53,11 +64,15 @@ def panels_in(text: str) -> list[str]:
 def test_every_command_is_listed_on_one_line(cli: Cli) -> None:
     result = cli("--help")
     assert result.code == 0
-    assert panels_in(result.out) == ["Options", *COMMANDS]
+    assert panels_in(result.out) == ["Options", *COMMANDS, "Large jobs"]
     for name, (command, _) in BY_NAME.items():
         first = (inspect.getdoc(command) or "").partition("\n")[0]
         assert re.search(rf"^│ {name} +{re.escape(first)} +│$", result.out, flags=re.MULTILINE)
     assert "130" in result.out
+    inside = cli("bulk", "--help").out
+    for name, (command, _) in IN_BULK.items():
+        first = (inspect.getdoc(command) or "").partition("\n")[0]
+        assert re.search(rf"^│ {name[5:]} +{re.escape(first)} +│$", inside, flags=re.MULTILINE)
 
 
 def test_examples_of_the_program(cli: Cli) -> None:
@@ -66,51 +81,51 @@ def test_examples_of_the_program(cli: Cli) -> None:
         doc.parse(shlex.split(example)[1:])
 
 
-@pytest.mark.parametrize("command", BY_NAME)
+@pytest.mark.parametrize("command", EVERY)
 def test_first_sentence(cli: Cli, command: str) -> None:
     """The first sentence of a help text is a paragraph of one line that ends with a full stop."""
-    function, _ = BY_NAME[command]
+    function, _ = EVERY[command]
     first = (inspect.getdoc(function) or "").split("\n\n")[0]
     assert re.fullmatch(r"[A-Z][^\n]*\.", first)
-    result = cli(command, "--help")
+    result = cli(*command.split(), "--help")
     assert result.code == 0
     assert [line.strip() for line in result.out.splitlines() if line.strip()][1] == first
 
 
-@pytest.mark.parametrize("command", ["", *BY_NAME])
+@pytest.mark.parametrize("command", ["", "bulk", *EVERY])
 def test_fits_the_terminal(cli: Cli, command: str) -> None:
     text = cli(*command.split(), "--help").out
     assert [line for line in text.splitlines() if len(line) > WIDTH] == []
     assert "…" not in text
 
 
-@pytest.mark.parametrize("command", BY_NAME)
+@pytest.mark.parametrize("command", EVERY)
 def test_options_are_in_groups(cli: Cli, command: str) -> None:
     """The groups have the same names and the same order in every command."""
-    text = cli(command, "--help").out
+    text = cli(*command.split(), "--help").out
     panels = [name for name in panels_in(text) if name != "Arguments"]
     assert panels == [name for name in GROUPS if name in panels]
     assert panels[-1] == "Help"
-    assert "<" not in text.replace("<path>", "")
+    assert "<" not in re.sub("<(path|str)>", "", text)
 
 
-@pytest.mark.parametrize("command", BY_NAME)
+@pytest.mark.parametrize("command", EVERY)
 def test_options_are_described(command: str) -> None:
     """The help of every option is a sentence that ends with a full stop."""
-    parameters: list[Any] = doc.COMMANDS[command].params
+    parameters: list[Any] = doc.command_of(command.split())[0].params
     for each in parameters:
         assert re.fullmatch(r"[A-Z.a-z].*\.", each.help, flags=re.DOTALL), each.opts
         assert "  " not in each.help
 
 
-@pytest.mark.parametrize("command", BY_NAME)
+@pytest.mark.parametrize("command", EVERY)
 def test_examples_parse(cli: Cli, command: str) -> None:
-    examples = examples_in(cli(command, "--help").out)
-    assert examples == list(BY_NAME[command][1])
+    examples = examples_in(cli(*command.split(), "--help").out)
+    assert examples == list(EVERY[command][1])
     assert 2 <= len(examples) <= 4
     for example in examples:
         program, *arguments = shlex.split(example)
-        assert (program, arguments[0]) == ("ancestral", command)
+        assert (program, doc.command_of(arguments)[1]) == ("ancestral", command)
         doc.parse(arguments)
 
 
@@ -127,7 +142,8 @@ def test_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         make(name, tmp_path, tmp_path)
     data = next(block.text for block in blocks("docs/images.md") if "half.npz" in block.text)
     exec(compile(data, "docs/images.md", "exec"), {"__name__": "images"})
-    lines = [each for _, examples in BY_NAME.values() for each in examples]
+    (tmp_path / "texts.jsonl").write_text('"the cat"\n{"text": "the dog"}\n')
+    lines = [each for _, examples in EVERY.values() for each in examples]
     lines.insert(lines.index("ancestral info bundle"), "ancestral export run3 -o vae-bundle")
     for text in lines:
         if not text.startswith(NOT_RUN):

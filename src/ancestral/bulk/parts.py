@@ -75,7 +75,7 @@ class Shard:
         (Shard(index=3, count=8), Shard(index=2, count=8))
 
         Raises:
-            InvalidInput: the text is none of these, the index is not less than the count, or the
+            InvalidInput: the text has another form, the index is not less than the count, or the
                 environment has no index.
         """
         left, _, right = text.partition("/")

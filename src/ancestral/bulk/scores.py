@@ -14,7 +14,7 @@ from ancestral.engine import AutoregressiveEngine, LatentEngine
 from ancestral.errors import InvalidInput
 
 Score = Callable[[Rows, int], Columns]
-"""Returns the columns of rows of data, of which the first has this index in the job."""
+"""Returns the columns of rows of data; the number is the index of the first one in the job."""
 
 
 @dataclass(frozen=True, slots=True)
