@@ -125,7 +125,7 @@ def log_prob(  # noqa: PLR0913 - the options of a command
     data: Annotated[
         list[str],
         typer.Argument(
-            metavar="DATA...",
+            metavar="DATA",
             help="Files whose rows are numbered one after another: .npz (x, perhaps y), .npy, IDX, "
             ".parquet (x, perhaps y; or text), or .jsonl with a text in each line.",
         ),

@@ -1,6 +1,6 @@
 """`ancestral bulk status`, `check` and `merge`: what is in the folder of a job."""
 
-from dataclasses import asdict
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -148,8 +148,15 @@ def _put_redrawn(found: "Check") -> None:
 
 
 def _document(found: "Status | Check") -> dict[str, object]:
-    """Return the JSON of a status or a check."""
-    values = asdict(found)
-    names = ("missing", "complete", "rate", "left", "passed", "failures")
-    values |= {name: getattr(found, name) for name in names if hasattr(found, name)}
-    return values | {name: sorted(each) for name, each in values.items() if isinstance(each, set)}
+    """Return the JSON of a status or a check: its fields, and what they mean."""
+    derived = ("missing", "complete", "rate", "left", "passed", "failures")
+    names = [each.name for each in fields(found)]
+    values = {name: getattr(found, name) for name in (*names, *derived) if hasattr(found, name)}
+    return {name: _plain(value) for name, value in values.items()}
+
+
+def _plain(value: object) -> object:
+    """Return a value as JSON has it."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    return sorted(value) if isinstance(value, set) else value

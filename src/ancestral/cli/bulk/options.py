@@ -26,7 +26,7 @@ FolderOfJob = Annotated[
 DataFiles = Annotated[
     list[str],
     typer.Argument(
-        metavar="DATA...",
+        metavar="DATA",
         help="Files whose rows are numbered one after another: .npz (x, perhaps y), .npy, IDX, or "
         ".parquet (x, perhaps y).",
     ),
