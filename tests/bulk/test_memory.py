@@ -1,14 +1,17 @@
 """Memory does not grow with the number of rows of a job."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.limited import run_limited
+from tests.limited import ROOT
 
 from .jobs import Bundles
 
-IMPORTS = """
+CODE = """
+import sys
 from pathlib import Path
 from ancestral.bulk.make import make_job
 from ancestral.bulk.parts import Plan
@@ -16,8 +19,6 @@ from ancestral.bulk.store import Store
 from ancestral.bulk.work import work
 from ancestral.engine.timing import memory_now
 from tests.bulk.jobs import ordered, worker_of
-"""
-CODE = """
 bundle, out, n = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 order = ordered(bundle, n, batch=256, part_size=int(sys.argv[4]))
 marks = []
@@ -33,8 +34,9 @@ GROWTH = 16 * 2**20
 
 
 def grown(bundle: Path, out: Path, n: int, part_size: int) -> int:
-    printed = run_limited(IMPORTS, CODE, bundle, out, n, part_size, extra=2**33)
-    parts, early, late = map(int, printed.split())
+    command = [sys.executable, "-c", CODE, *map(str, (bundle, out, n, part_size))]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT)
+    parts, early, late = map(int, done.stdout.split())
     assert parts == n // part_size
     return late - early
 
