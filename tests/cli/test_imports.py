@@ -58,6 +58,24 @@ print(codes, file=sys.stderr)
     assert "onnxruntime cpu" in result.stdout
 
 
+def test_bulk_without_its_packages(tmp_path: Path) -> None:
+    code = """
+import importlib.util, sys
+found = importlib.util.find_spec
+importlib.util.find_spec = lambda name, package=None: (
+    None if name in ("pyarrow", "fsspec") else found(name, package)
+)
+from ancestral.cli.main import run
+assert run(["bulk", "sample", "--help"]) == 0
+print(run(["bulk", "status", "samples"]), file=sys.stderr)
+"""
+    result = run(code, tmp_path)
+    error, code = result.stderr.strip().splitlines()[-2:]
+    assert code == "2"
+    assert "`ancestral bulk` needs the pyarrow and fsspec packages" in error
+    assert "pip install 'ancestral[bulk]'" in error
+
+
 def test_latents_without_torch_and_onnx(bundles: Bundles, tmp_path: Path) -> None:
     code = f"""{WITHOUT}
 vae, codes = {str(bundles("bernoulli"))!r}, {str(bundles("codes"))!r}

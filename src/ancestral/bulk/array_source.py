@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ancestral.arrays import integers
-from ancestral.bulk.data import Rows
+from ancestral.bulk.rows import Rows
 from ancestral.errors import InvalidInput
 from ancestral.files.array_file import ArrayFile
 from ancestral.files.input_file import open_regular, unreadable

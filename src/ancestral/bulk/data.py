@@ -3,51 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
+from ancestral.bulk.array_source import open_arrays
 from ancestral.bulk.job import DataFile
+from ancestral.bulk.parquet_source import ParquetSource
+from ancestral.bulk.rows import Rows, Source
 from ancestral.bulk.store import file_system, without_credentials
+from ancestral.bulk.text_source import TextSource
 from ancestral.bundles.hashes import HashMemory
 from ancestral.errors import InvalidInput
 from ancestral.files.input_file import unreadable
-
-Values = NDArray[Any] | list[str]
-"""Events [n, ...], or n texts."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Consecutive rows of data.
-
-    Attributes:
-        values: events [n, ...], or n texts.
-        labels: label of each row, [n]; None if the data have no labels.
-    """
-
-    values: Values
-    labels: NDArray[np.int64] | None
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def part(self, first: int, end: int) -> "Rows":
-        """Return some of the rows."""
-        labels = None if self.labels is None else self.labels[first:end]
-        return Rows(self.values[first:end], labels)
-
-
-class Source(Protocol):
-    """The rows of one file."""
-
-    @property
-    def count(self) -> int:
-        """Number of rows."""
-
-    def read(self, first: int, end: int) -> Rows:
-        """Return the rows first .. end - 1."""
 
 
 def open_source(path: str) -> Source:
@@ -56,10 +21,6 @@ def open_source(path: str) -> Source:
     Raises:
         InvalidInput: the file does not exist, is of an unknown kind, or lacks a column.
     """
-    from ancestral.bulk.array_source import open_arrays
-    from ancestral.bulk.parquet_source import ParquetSource
-    from ancestral.bulk.text_source import TextSource
-
     suffix = Path(path.partition("?")[0]).suffix.lower()
     if suffix in {".parquet", ".pq"}:
         return ParquetSource.open(path)

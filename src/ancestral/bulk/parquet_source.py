@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ancestral.arrays import integers, shown
-from ancestral.bulk.data import Rows, Values
+from ancestral.bulk.rows import Rows, Values
 from ancestral.bulk.store import file_system, without_credentials
 from ancestral.errors import InvalidInput
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ancestral.bulk.data import Data, Rows
+from ancestral.bulk.data import Data
 from ancestral.bulk.draws import joined, spans
+from ancestral.bulk.rows import Rows
 from ancestral.bulk.settings import BoundSettings, LogProbSettings
 from ancestral.bulk.table import Columns
 from ancestral.engine import AutoregressiveEngine, LatentEngine

@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from ancestral.bulk.data import Rows
+from ancestral.bulk.rows import Rows
 from ancestral.bulk.store import file_system, without_credentials
 from ancestral.errors import InvalidInput
 from ancestral.excerpts import quoted

@@ -7,7 +7,15 @@ from typing import Annotated, Literal
 import typer
 
 from ancestral.cli import filters, options
-from ancestral.cli.bulk.options import Batch, DataFiles, Folder, PartSize, Shard, Workers
+from ancestral.cli.bulk.options import (
+    Batch,
+    DataFiles,
+    Folder,
+    PartSize,
+    Shard,
+    Workers,
+    require_packages,
+)
 
 _prompt = partial(typer.Option, rich_help_panel="Prompts")
 
@@ -87,6 +95,7 @@ def sample(  # noqa: PLR0913 - the options of a command
     Parts that are in the folder and sound are left as they are, so that the same command continues
     a job that was interrupted, and a larger -n extends it. Sample i is the same in any shard.
     """
+    require_packages()
     from ancestral.bulk.settings import Filters, SampleSettings
     from ancestral.cli.bulk.run import Common, run
     from ancestral.cli.generation import Prompts
@@ -157,6 +166,7 @@ def log_prob(  # noqa: PLR0913 - the options of a command
     Log-probabilities are in nats, of whole events or texts. A row that cannot be scored, for
     example because it has NaN, ends the command with the name of its file and its number.
     """
+    require_packages()
     from ancestral.bulk.settings import LogProbSettings
     from ancestral.cli.bulk.run import Common, run
 
@@ -185,6 +195,7 @@ def classify(  # noqa: PLR0913 - the options of a command
 
     Writes the most probable class, log p(y | x) and log p(x, y) of each event, in nats.
     """
+    require_packages()
     from ancestral.bulk.settings import ClassifySettings
     from ancestral.cli.bulk.run import Common, run
 
@@ -239,6 +250,7 @@ def bound(  # noqa: PLR0913 - the options of a command
     Writes ELBO, IWAE, their terms and standard errors in nats, and the effective sample size of
     each event.
     """
+    require_packages()
     from ancestral.bulk.settings import BoundSettings
     from ancestral.cli.bulk.run import Common, run
     from ancestral.errors import InvalidInput
@@ -275,6 +287,7 @@ def encode(  # noqa: PLR0913 - the options of a command
 
     Writes the parameters of q(z | x) of each event, or its codes.
     """
+    require_packages()
     from ancestral.bulk.settings import EncodeSettings
     from ancestral.cli.bulk.run import Common, run
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ancestral.cli import options
-from ancestral.cli.bulk.options import BundleOfJob, FolderOfJob
+from ancestral.cli.bulk.options import BundleOfJob, FolderOfJob, require_packages
 from ancestral.cli.output import arrow, check_target, json_text, put, say
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ def status(folder: FolderOfJob, json: options.Json = False) -> None:
     Reads the names and the ends of the files; `ancestral bulk check` reads all of them. The exit
     code is 1 if a part is damaged.
     """
+    require_packages()
     from ancestral.bulk.job import require_job
     from ancestral.bulk.status import status as status_of
     from ancestral.bulk.store import Store
@@ -62,6 +63,7 @@ def check(
     Reads every part and compares it with its hash, reports a mixture of machines, and computes a
     share of the rows again. The exit code is 1 if a part is missing or damaged, or a row differs.
     """
+    require_packages()
     from ancestral.bulk.check import check as check_of
     from ancestral.bulk.computed import computed, load_engine
     from ancestral.bulk.job import require_job
@@ -101,6 +103,7 @@ def merge(
     Rows are in the order of the index, and each part is a row group. Every part is compared with
     its hash.
     """
+    require_packages()
     from ancestral.bulk.job import require_job
     from ancestral.bulk.merge import merge as merge_of
     from ancestral.bulk.parts import part_of_name

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ancestral.cli.installed import require
 from ancestral.cli.options import output_option
 
 job_option = partial(typer.Option, rich_help_panel="Job")
@@ -64,3 +65,12 @@ BundleOfJob = Annotated[
         help="Bundle folder. Default: where it was when the job was made.",
     ),
 ]
+
+
+def require_packages() -> None:
+    """Check that the packages of `ancestral bulk` are installed.
+
+    Raises:
+        BackendUnavailable: a package is missing; the error says what to install.
+    """
+    require("bulk", ("pyarrow", "fsspec"), "bulk")
