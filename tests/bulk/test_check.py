@@ -14,10 +14,11 @@ from ancestral.bulk.computed import computed, load_engine
 from ancestral.bulk.job import Job
 from ancestral.bulk.near_ties import near_ties
 from ancestral.bulk.parts import part_of_name
-from ancestral.bulk.settings import Filters, SampleSettings
+from ancestral.bulk.settings import Filters, LogProbSettings, SampleSettings
 from ancestral.bulk.store import Store
 from ancestral.bulk.table import encoded, facts_of
 from ancestral.engine import AutoregressiveEngine
+from ancestral.engine.comparison import limits
 from ancestral.philox import uniforms
 
 from .jobs import Bundles, finish, ordered, part_files
@@ -103,6 +104,36 @@ def test_rounding_of_another_machine(bundles: Bundles, tmp_path: Path) -> None:
     assert 0 < again.max_nats <= again.limit_nats
     rewrite(path, "log_prob", added(0.5))
     assert checked(job, store).redrawn.wrong == 1
+
+
+def test_rounding_of_long_texts(bundles: Bundles, tmp_path: Path) -> None:
+    """The limit of a text grows with its tokens, because it is the sum over more positions."""
+    texts = ["the cat", "the dog saw the cat " * 100]
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, texts)))
+    order = ordered(
+        bundles("text"), None, settings=LogProbSettings(), data=[str(tmp_path / "t.jsonl")]
+    )
+    job, store, _ = finish(order, tmp_path / "out")
+    engine = load_engine(job)
+    single = 2 * max(each.nats for each in limits(engine, engine.bundle.known_answers()))
+
+    def added_to(row: int) -> Any:
+        def change(column: pa.Array) -> pa.Array:
+            values = column.to_numpy().copy()
+            values[row] += 2 * single
+            return pa.array(values)
+
+        return change
+
+    path = part_files(tmp_path / "out")[0]
+    before = path.read_bytes()
+    rewrite(path, "log_prob", added_to(1), processor="other")
+    again = checked(job, store).redrawn
+    assert (again.close, again.wrong) == (1, 0)
+    path.write_bytes(before)
+    rewrite(path, "log_prob", added_to(0), processor="other")
+    again = checked(job, store).redrawn
+    assert (again.close, again.wrong) == (0, 1)
 
 
 def test_other_value_of_another_machine(bundles: Bundles, tmp_path: Path) -> None:

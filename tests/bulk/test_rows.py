@@ -1,20 +1,21 @@
 """Rows of a job: the same bits for any shards and order, and the rows of the engine."""
 
 import random
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ancestral.bulk.computed import load_engine
+from ancestral.bulk.computed import load_engine, part_columns
 from ancestral.bulk.job import Job
 from ancestral.bulk.make import make_job
 from ancestral.bulk.orders import Order
 from ancestral.bulk.parts import Plan, Shard
 from ancestral.bulk.prompts import prompts_content
-from ancestral.bulk.settings import Filters, Prompts, SampleSettings
+from ancestral.bulk.settings import Filters, LogProbSettings, Prompts, SampleSettings
 from ancestral.bulk.store import Store
-from ancestral.bulk.table import values_of
+from ancestral.bulk.table import Columns, values_of
 from ancestral.bulk.work import work
 from ancestral.engine import AutoregressiveEngine, LatentEngine, Sampling
 from ancestral.engine.comparison import limits
@@ -66,6 +67,30 @@ def test_a_larger_job_has_the_rows_of_a_smaller_one(
     many = rows_of(job, store, tmp_path / "many.parquet")
     assert few.equals(many.slice(0, n))
     assert len(part_files(tmp_path / "few")) == -(-n // PART)
+
+
+@dataclass
+class Recorder:
+    """Rows that only record which of them were asked for."""
+
+    asked: list[tuple[int, int]] = field(default_factory=list)
+
+    def columns(self, first: int, count: int) -> Columns:
+        self.asked.append((first, count))
+        return {"x": np.arange(first, first + count)}
+
+
+def test_batches_of_samples_are_whole(bundles: Bundles, tmp_path: Path) -> None:
+    """A batch of samples is drawn whole, and what is beyond the part is dropped.
+
+    A model may round alike in batches of any size, so that rows with equal bits do not show it.
+    """
+    job = make_job(ordered(bundles("tiny"), 30), Store.open(str(tmp_path)))
+    for settings, last in ((job.settings, ROWS), (LogProbSettings(), 30 - 24)):
+        rows = Recorder()
+        found = part_columns(rows, Plan(job).part(1), job.model_copy(update={"settings": settings}))
+        assert rows.asked == [(24, last)]
+        assert np.array_equal(found["x"], np.arange(24, 30))
 
 
 def test_extended_job(bundles: Bundles, tmp_path: Path) -> None:

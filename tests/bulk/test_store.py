@@ -1,5 +1,6 @@
 """Folders and object stores: files appear whole, credentials are not shown, errors are in words."""
 
+import errno
 import os
 import socket
 import subprocess
@@ -143,3 +144,14 @@ def test_put_new_is_exclusive(tmp_path: Path) -> None:
     winner = answers.index("True")
     assert (tmp_path / "job.json").read_text() == str(winner) * 1000
     assert os.listdir(tmp_path) == ["job.json"]
+
+
+def test_put_new_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*names: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    store = Store.open(str(tmp_path))
+    assert store.put_new("a", b"one")
+    assert not store.put_new("a", b"two")
+    assert (store.read("a"), os.listdir(tmp_path)) == (b"one", ["a"])

@@ -68,8 +68,10 @@ def compare(
     if exact or same.all():
         counts.wrong += int((~same).sum())
         return
-    table, _ = limits(engine, engine.bundle.known_answers())
-    counts.limit_nats = 2 * table.nats
+    table, noise = limits(engine, engine.bundle.known_answers())
+    nats = table.nats if isinstance(settings, SampleSettings) else max(table.nats, noise.nats)
+    limit = 2 * nats * _windows(stored, engine.data.length, len(index))
+    counts.limit_nats = max(counts.limit_nats, float(limit.max()))
     apart = np.zeros(len(index))
     for name in JUDGED:
         if name in stored:
@@ -77,12 +79,24 @@ def compare(
             apart = np.maximum(apart, delta.reshape(len(index), -1).max(axis=1))
     if values.any():
         counts.max_nats = max(counts.max_nats, float(apart[values].max()))
-    judged = any(name in stored for name in JUDGED)
     close = values & ~same
-    counts.close += int((close & (apart <= counts.limit_nats)).sum()) if judged else 0
-    counts.unjudged += 0 if judged else int(close.sum())
-    counts.wrong += int((close & ~(apart <= counts.limit_nats)).sum()) if judged else 0
+    if any(name in stored for name in JUDGED):
+        counts.close += int((close & (apart <= limit)).sum())
+        counts.wrong += int((close & ~(apart <= limit)).sum())
+    else:
+        counts.unjudged += int(close.sum())
     _differing(engine, settings, (index, stored, again), ~values, 2 * table.cdf, counts)
+
+
+def _windows(stored: Columns, length: int, n: int) -> NDArray[np.float64]:
+    """Return how many times the positions of an event each row has, at least 1, [n].
+
+    The limits are for an event; the log-probability of a text is a sum over more positions.
+    """
+    tokens = stored.get("tokens")
+    if not isinstance(tokens, np.ndarray):
+        return np.ones(n)
+    return np.maximum(tokens / length, 1.0)
 
 
 def _differing(

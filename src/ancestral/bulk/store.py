@@ -1,6 +1,7 @@
 """The folder of a job: on disk, or in an object store by its URL."""
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from ancestral.files.temporary import temporary
 
 _OWN = ("s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss", "file")
 """Schemes of pyarrow's own file systems; fsspec has the others."""
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+"""Errors of file systems without hard links, where a file may replace another in `put_new`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +162,12 @@ class Store:
                 os.link(work.path, self.local / name)
             except FileExistsError:
                 return False
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                if (self.local / name).exists():
+                    return False
+                os.replace(work.path, self.local / name)
             finally:
                 work.path.unlink(missing_ok=True)
         sync_folder(self.local)

@@ -93,13 +93,7 @@ def run_workers(
                 parts.stop()
     finally:
         parts.stop()
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.wait()
-            for stream in (process.stdin, process.stdout):
-                assert stream is not None
-                stream.close()
+        _end(processes, threads)
     if failure is not None:
         raise _error(failure)
 
@@ -111,6 +105,19 @@ def _started() -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         text=True,
     )
+
+
+def _end(processes: list[subprocess.Popen[str]], threads: list[threading.Thread]) -> None:
+    """End the workers, and the threads that wait for their answers."""
+    for process in processes:
+        process.terminate()
+    for process, thread in zip(processes, threads, strict=True):
+        process.wait()
+        if thread.ident is not None:
+            thread.join()
+        for stream in (process.stdin, process.stdout):
+            assert stream is not None
+            stream.close()
 
 
 def _drive(
