@@ -39,6 +39,8 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
 DEAREST = (
     "engine/test_triton.py",
+    "bulk/test_workers.py",
+    "bulk/test_kills.py",
     "triton_kernels/kernels/test_cached_attention.py",
     "export/test_tensorrt.py",
     "triton_kernels/test_compiled.py",

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -155,3 +156,25 @@ def test_put_new_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert store.put_new("a", b"one")
     assert not store.put_new("a", b"two")
     assert (store.read("a"), os.listdir(tmp_path)) == (b"one", ["a"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_wait_for_a_file(number: int, tmp_path: Path) -> None:
+    """Ctrl-C or SIGTERM at any time of a write leaves the whole file, and nothing else."""
+    seen: list[bool] = []
+
+    def end(number: int, frame: object) -> None:
+        seen.append((tmp_path / "a").exists())
+        raise SystemExit
+
+    real, store = os.fsync, Store.open(str(tmp_path))
+    before = signal.signal(number, end)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "fsync", lambda handle: (real(handle), signal.raise_signal(number)))
+            with pytest.raises(SystemExit):
+                store.put("a", b"content")
+    finally:
+        signal.signal(number, before)
+    assert seen[:1] == [True]
+    assert (store.read("a"), os.listdir(tmp_path)) == (b"content", ["a"])

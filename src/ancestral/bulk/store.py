@@ -11,6 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pyarrow as pa
 from pyarrow import fs
 
+from ancestral.bulk.signals import deferred
 from ancestral.errors import BackendUnavailable, InvalidInput
 from ancestral.files.atomic import tidy, write_atomically
 from ancestral.files.renames import sync_folder
@@ -136,7 +137,8 @@ class Store:
             OSError: it cannot be written; an old file of that name is intact.
         """
         if self.local is not None:
-            write_atomically(self.local / name, lambda file: file.write(content))
+            with deferred():
+                write_atomically(self.local / name, lambda file: file.write(content))
             return
         self.filesystem.create_dir(self.root, recursive=True)
         with self.filesystem.open_output_stream(self._path(name)) as file:
@@ -155,7 +157,7 @@ class Store:
             return True
         self.local.mkdir(parents=True, exist_ok=True)
         tidy(self.local)
-        with temporary(self.local / name) as work:
+        with deferred(), temporary(self.local / name) as work:
             try:
                 os.write(work.handle, content)
                 os.fsync(work.handle)
