@@ -134,6 +134,18 @@ def test_events_are_those_of_the_engine(toy: str, bundles: Bundles, tmp_path: Pa
     assert table.schema.field("log_prob").metadata == {b"unit": b"nats"}
 
 
+def test_labels_are_used_in_turn(bundles: Bundles, tmp_path: Path) -> None:
+    """Sample i has label i modulo their number, whichever batch it is in."""
+    settings = SampleSettings(seed=3, labels=(1, 0, 1))
+    job, store, _ = finish(ordered(bundles("tiny"), 50, settings=settings), tmp_path / "out")
+    table = rows_of(job, store, tmp_path / "all.parquet")
+    labels = np.array([1, 0, 1])[np.arange(50) % 3]
+    engine = load_engine(job)
+    assert isinstance(engine, AutoregressiveEngine)
+    assert np.array_equal(table["label"].to_numpy(), labels)
+    assert np.array_equal(values_of(table, "x"), engine.sample(50, labels, seed=3).x)
+
+
 def test_latents_are_those_of_the_engine(bundles: Bundles, tmp_path: Path) -> None:
     job, store, _ = finish(ordered(bundles("bernoulli"), 40), tmp_path / "out")
     table = rows_of(job, store, tmp_path / "all.parquet")

@@ -25,7 +25,7 @@ def deferred() -> Iterator[None]:
     def note(number: int, frame: FrameType | None) -> None:
         noted.append(number)
 
-    before: dict[int, Any] = {}
+    before: dict[signal.Signals, Any] = {}
     try:
         for number in _ENDING:
             # A handler that is not Python's own or ours, or that ignores the signal, is kept.
@@ -35,5 +35,5 @@ def deferred() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        for number in noted:
-            signal.raise_signal(number)
+        for seen in noted:
+            signal.raise_signal(seen)
