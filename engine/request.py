@@ -45,11 +45,14 @@ class Request:
         prompt_log_p: whether log p of the prompt is computed, and reported in the first delta.
             Without it a prompt is prefilled faster, by a graph without the last projection.
         logprobs: number of most probable values that are reported at each position, 0 .. 20.
+        prefix_scope: name of a scope; prompts that begin alike are prefilled once among the
+            requests of a scope. A server uses a scope for each user, because the time to the first
+            value shows whether someone has sent the same beginning before.
 
     Raises:
         InvalidInput: a field is wrong for every model: a seed, index or count out of range, a
-            stop text that is empty, both a prompt and observed values, or a `prompt_log_p` that is
-            not a bool.
+            stop text that is empty, both a prompt and observed values, a `prompt_log_p` that is
+            not a bool, or a `prefix_scope` that is not a string.
 
     For example:
 
@@ -67,6 +70,7 @@ class Request:
     stop_text: Sequence[str] = ()
     prompt_log_p: bool = True
     logprobs: int = 0
+    prefix_scope: str = ""
 
     def __post_init__(self) -> None:
         noise = arguments.noise(self.seed, 0, 1)
@@ -75,6 +79,8 @@ class Request:
         max_new = None if self.max_new is None else whole("max_new", self.max_new, 1)
         if self.observed is not None and array_of("prompt", self.prompt).size:
             raise InvalidInput("observed: expected no prompt with it; put its values in `observed`")
+        if not isinstance(self.prefix_scope, str):
+            raise InvalidInput(f"prefix_scope: expected a string, got {shown(self.prefix_scope)}")
         for name, value in (
             ("seed", noise.seed),
             ("index", index),
@@ -102,6 +108,7 @@ class Task:
         stop_text: texts that end the row.
         prompt_log_p: whether log p of the prompt is asked for.
         logprobs: number of most probable values that are reported at each position.
+        prefix_scope: scope in which the beginning of the prompt is shared.
     """
 
     number: int
@@ -115,6 +122,7 @@ class Task:
     stop_text: tuple[str, ...]
     prompt_log_p: bool
     logprobs: int
+    prefix_scope: str
 
     @property
     def label(self) -> int | None:
@@ -166,6 +174,7 @@ def _task(runner: Runner, request: Request, number: int) -> Task:
         stop_text=tuple(request.stop_text),
         prompt_log_p=request.prompt_log_p,
         logprobs=alternatives.checked(request.logprobs, data.levels),
+        prefix_scope=request.prefix_scope,
     )
 
 

@@ -16,6 +16,8 @@ GROUPS = (
     "Plans",
     "Output",
     "Backend",
+    "Network",
+    "Limits",
     "Checks",
     "Trace",
     "Help",

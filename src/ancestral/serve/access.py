@@ -1,0 +1,100 @@
+"""One line of JSON for each request on standard error, its id, and its metrics."""
+
+import json
+import sys
+import time
+import traceback
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ancestral.excerpts import cut
+from ancestral.serve.answers import error_response
+from ancestral.serve.metrics import Metrics
+from ancestral.serve.refused import Refused
+
+REQUEST_ID = "x-request-id"
+NOTES = "ancestral.notes"
+"""Entry of an ASGI scope: what a route adds to the line of its request."""
+_LONGEST_ID = 128
+_CONTENT = 4096
+
+
+def write(line: dict[str, Any]) -> None:
+    """Write a line of JSON to standard error."""
+    sys.stderr.write(json.dumps(line, separators=(",", ":")) + "\n")
+    sys.stderr.flush()
+
+
+class Access:
+    """ASGI middleware that names, counts and logs every request."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        log: Callable[[dict[str, Any]], None] = write,
+        *,
+        contents: bool = False,
+    ) -> None:
+        """Wrap an application.
+
+        Args:
+            app: the application.
+            metrics: where requests are counted.
+            log: function that writes a line.
+            contents: whether lines have the beginning of each body.
+        """
+        self._app, self._metrics, self._log, self._contents = app, metrics, log, contents
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begin, given = time.monotonic(), Headers(scope=scope).get(REQUEST_ID, "")
+        # A client's own id is kept, so that its log and ours can be joined.
+        fine = given.isascii() and given.isprintable() and 0 < len(given) <= _LONGEST_ID
+        name = given if fine else uuid.uuid4().hex
+        notes = scope[NOTES] = dict[str, Any]()
+        status, body = 0, bytearray()
+
+        async def reading() -> Message:
+            message = await receive()
+            if self._contents and len(body) < _CONTENT:
+                body.extend(message.get("body", b"")[: _CONTENT - len(body)])
+            return message
+
+        async def naming(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[REQUEST_ID] = name
+            await send(message)
+
+        try:
+            await self._app(scope, reading, naming)
+        except Exception as error:  # noqa: BLE001 - the client is told, the log has the traceback
+            notes["error"] = "".join(traceback.format_exception(error))
+            if not status:
+                refused = Refused(500, f"internal error; its request id is {name}")
+                await error_response(scope["path"], refused)(scope, receive, naming)
+        finally:
+            seconds = time.monotonic() - begin
+            route = getattr(scope.get("route"), "path", "other")
+            self._metrics.requests.labels(route, scope["method"], str(status)).inc()
+            self._metrics.seconds.labels(route).observe(seconds)
+            line = {
+                "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+                "id": name,
+                "method": scope["method"],
+                "path": cut(scope["path"]),
+                "status": status,
+                "seconds": round(seconds, 6),
+            }
+            if self._contents:
+                line["body"] = body.decode(errors="replace")
+            self._log(line | notes)
