@@ -16,13 +16,13 @@ KEY = "0123456789abcdef"
 
 @pytest.fixture(scope="module")
 def running(serve: Serve) -> Running:
-    return serve("tiny", "vae", body=4096, read_seconds=0.5)
+    return serve("tiny", "bernoulli", body=4096, read_seconds=0.5)
 
 
 def test_health(running: Running) -> None:
     answer = running.http.get("/health")
     assert (answer.status_code, answer.json()["status"]) == (200, "ready")
-    assert answer.json()["bundles"] == {"tiny": "ready", "vae": "ready"}
+    assert answer.json()["bundles"] == {"tiny": "ready", "bernoulli": "ready"}
 
 
 def test_info_has_no_path(running: Running) -> None:
