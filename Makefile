@@ -29,8 +29,8 @@ COMPUTING := tests/laws tests/engine tests/export tests/likelihoods tests/models
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-all test-old-cpu test-install checks docs docs-links gpu bench \
-  peers kernels-table clean
+.PHONY: help install demo test test-all test-old-cpu test-browser test-install checks docs docs-links \
+  gpu bench peers kernels-table clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
@@ -67,21 +67,31 @@ checks: $(STAMP) ## check format, lint, types, layers and dead code, without the
 	$(BIN)/python -m tests.prose
 
 test: checks ## run every check: `make checks`, then all tests except the slow ones
-	$(PYTEST) -m "not slow and not gpu and not kernels" $(CALLED:%=--ignore=%)
-	$(PYTEST) -m "not slow and not gpu and not kernels" $(ANNOTATED) $(CALLED)
+	$(PYTEST) -m "not slow and not gpu and not kernels and not browser" $(CALLED:%=--ignore=%)
+	$(PYTEST) -m "not slow and not gpu and not kernels and not browser" $(ANNOTATED) $(CALLED)
 	$(INTERPRETED) -m "kernels and not slow" $(KERNELS)
 
 # Annotations and coverage cost as much again as the tests themselves: the slow tests run without.
 test-all: checks ## run every check and all tests, with coverage (GPU tests: make gpu)
-	$(PYTEST) -m "not slow and not gpu and not kernels" $(ANNOTATED) --cov --cov-report=term
-	$(PYTEST) -m "slow and not gpu and not kernels"
+	$(PYTEST) -m "not slow and not gpu and not kernels and not browser" $(ANNOTATED) --cov --cov-report=term
+	$(PYTEST) -m "slow and not gpu and not kernels and not browser"
 	$(INTERPRETED) -m kernels
 	@$(MAKE) --no-print-directory test-old-cpu
 
 # PyTorch and its libraries choose instructions by the processor and by these variables. ONNX
 # Runtime has no such switch.
 test-old-cpu: $(STAMP) ## run the tests that compute, as on a processor with only SSE 4.2
-	$(OLD_CPU) $(PYTEST) -m "not slow and not gpu and not kernels" $(COMPUTING)
+	$(OLD_CPU) $(PYTEST) -m "not slow and not gpu and not kernels and not browser" $(COMPUTING)
+
+# Chromium is the system's: on Debian and Ubuntu, apt-get install chromium. CHROMIUM=PATH names another.
+BROWSER := .browser
+$(BROWSER)/.installed: $(STAMP) tests/browser/requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade \
+	  --target $(BROWSER) -r tests/browser/requirements.txt
+	@touch $@
+
+test-browser: $(BROWSER)/.installed ## test the server's page in Chromium, which must be installed
+	PYTHONPATH=$(BROWSER) OMP_NUM_THREADS=1 $(BIN)/pytest -m browser tests/browser
 
 # The site needs no network: only the links to other sites do.
 docs: $(STAMP) ## build the site into build/docs; a warning is an error
@@ -118,6 +128,6 @@ kernels-table: $(STAMP) ## compile every kernel; write docs/kernels-compiled.md
 	@$(BIN)/python -m ancestral.triton_kernels.tools.compile --table docs/kernels-compiled.md
 
 clean: ## remove everything that was built, cached or drawn, and .venv
-	rm -rf $(VENV) .peers demo build dist src/*.egg-info .coverage .coverage.* htmlcov .hypothesis \
+	rm -rf $(VENV) .browser .peers demo build dist src/*.egg-info .coverage .coverage.* htmlcov .hypothesis \
 	  .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from ancestral import __version__
 from ancestral.errors import InvalidInput
-from ancestral.serve import health
+from ancestral.serve import health, page
 from ancestral.serve.access import Access
 from ancestral.serve.answers import error_response, refused_of
 from ancestral.serve.body import Body
@@ -27,7 +27,7 @@ _ABOUT = """Samples and exact likelihoods of the bundles that this server serves
 Log-probabilities are in nats. A sample is a function of the bundle, the seed, the index and the
 settings; other requests do not change it.
 """
-_ROUTERS = (health.router,)
+_ROUTERS = (health.router, page.router)
 _BODIES: Sequence[type[Body]] = ()
 """Bodies that routes read themselves."""
 _GONE = 499
@@ -63,7 +63,7 @@ def create_app(server: Server) -> FastAPI:
             allow_methods=["GET", "POST"],
             allow_headers=["*"],
         )
-    app.add_middleware(Guard, settings=server.settings, open_paths=OPEN)
+    app.add_middleware(Guard, settings=server.settings, open_paths=OPEN | page.OPEN)
     app.add_middleware(Access, metrics=server.metrics, contents=server.settings.log_contents)
     return app
 

@@ -1,0 +1,67 @@
+"""Chromium, and pages of a real server in it."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.serve.conftest import Running, serve
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, ConsoleMessage, Page
+
+__all__ = ["serve"]
+Open = Callable[..., "Page"]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator["Browser"]:
+    """Chromium of the system."""
+    from playwright.sync_api import sync_playwright
+
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    assert path, "Chromium is not installed: apt-get install chromium, or set CHROMIUM=PATH"
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=path)
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def visit(browser: "Browser") -> Iterator[Open]:
+    """Return a function that opens the page of a server, at one of its bundles.
+
+    At the end of the test no page may have logged an error (the policy blocked something, or a
+    script failed) or have asked another server for anything.
+    """
+    problems: list[str] = []
+    contexts = []
+
+    def visited(running: Running, bundle: str, *, expected: str = "", **options: object) -> "Page":
+        """Open the page; console errors that contain `expected` are part of the test."""
+        context = browser.new_context(**{"viewport": {"width": 1100, "height": 900}, **options})
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(15_000)
+
+        def said(message: "ConsoleMessage") -> None:
+            if message.type == "error" and not (expected and expected in message.text):
+                problems.append(message.text)
+
+        page.on("console", said)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on(
+            "request",
+            lambda sent: (
+                None if sent.url.startswith((running.url, "data:")) else problems.append(sent.url)
+            ),
+        )
+        page.goto(f"{running.url}/#{bundle}")
+        return page
+
+    yield visited
+    for context in contexts:
+        context.close()
+    assert not problems
