@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,17 +17,24 @@ __all__ = ["serve"]
 Open = Callable[..., "Page"]
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator["Browser"]:
-    """Chromium of the system."""
+@contextmanager
+def chromium() -> Iterator["Browser"]:
+    """Start the Chromium of the system, without a window."""
     from playwright.sync_api import sync_playwright
 
     path = os.environ.get("CHROMIUM") or shutil.which("chromium")
     assert path, "Chromium is not installed: apt-get install chromium, or set CHROMIUM=PATH"
     with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=path)
+        browser = playwright.chromium.launch(executable_path=path)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator["Browser"]:
+    """Chromium."""
+    with chromium() as found:
         yield found
-        found.close()
 
 
 @pytest.fixture

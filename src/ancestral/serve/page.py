@@ -18,14 +18,17 @@ FILES = (
     "page.css",
     "action.js",
     "api.js",
+    "editor.js",
     "elements.js",
     "images.js",
     "latents.js",
     "page.js",
     "parity.js",
     "picture.js",
+    "sampling.js",
     "scale.js",
     "text.js",
+    "tiles.js",
 )
 """Files of the page; no others are served."""
 OPEN = frozenset({"/", *(f"/page/{name}" for name in FILES)})

@@ -49,7 +49,7 @@ async function decode() {
     waiting = false;
     await act("decode", undefined, async (signal) => {
       const found = await call("decode", { z: [picture.nested(z, bundle.latent_shape)] }, signal);
-      show("decoded", found.mean[0].flat(Infinity), "E[x | z] of the latents of the sliders");
+      show("decoded", found.x_mean[0].flat(Infinity), "E[x | z] of the latents of the sliders");
     });
   }
   busy = false;
@@ -67,7 +67,7 @@ async function look(event, words, signal) {
   byId("event-words").textContent = words;
   const x = [layout.nested(event)];
   const reconstructed = await call("reconstruct", { x }, signal);
-  show("reconstruction", reconstructed.mean[0].flat(Infinity), "Reconstruction of the event");
+  show("reconstruction", reconstructed.x_mean[0].flat(Infinity), "Reconstruction of the event");
   const seed = number(byId("latent-seed"));
   const found = await call("bound", { x, k: number(byId("k")), seed, labels: label() }, signal);
   const row = (name, value, error) =>

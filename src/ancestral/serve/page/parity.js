@@ -51,5 +51,6 @@ byId("verify").addEventListener("click", () => {
 });
 
 function number(value) {
+  if (value === null) return "not finite";
   return Number.isInteger(value) ? value.toLocaleString("en") : Number(value).toPrecision(3);
 }

@@ -119,13 +119,18 @@ byId("score").addEventListener("click", async () => {
   ended();
 });
 
+function running(yes) {
+  byId("text-continue").disabled = byId("score").disabled = yes;
+  byId("text-stop").disabled = !yes;
+}
+
 function begun() {
   clear();
-  for (const each of ["text-continue", "score", "text-stop"]) byId(each).disabled = each !== "text-stop";
+  running(true);
 }
 
 function ended() {
-  for (const each of ["text-continue", "score", "text-stop"]) byId(each).disabled = each === "text-stop";
+  running(false);
   byId("adopt").disabled = !text;
   total();
 }
