@@ -216,9 +216,7 @@ def test_all_of_it_by_keyboard(running: Running, visit: Open) -> None:
     tab_to(page, "#verify")
 
 
-def test_text_is_continued_and_scored(
-    running: Running, visit: Open, load: Load
-) -> None:
+def test_text_is_continued_and_scored(running: Running, visit: Open, load: Load) -> None:
     engine = load("text", "onnxruntime")
     assert isinstance(engine, AutoregressiveEngine)
     tokenizer = engine.tokenizer()

@@ -68,7 +68,7 @@ def test_nothing_is_inline() -> None:
 
 @pytest.mark.parametrize("name", page.FILES)
 def test_no_other_site_is_named(name: str) -> None:
-    assert not re.search(r"https?:|wss?:|[\"'(]//|@import|@font-face", content(name))
+    assert not re.search(r"(https?|wss?)://|[\"'(]//|@import|@font-face", content(name))
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -81,9 +81,7 @@ def test_imports_exist(name: str) -> None:
 def test_every_id_of_a_script_exists() -> None:
     ids = re.findall(r'\bid="([\w-]+)"', content(page.INDEX))
     assert len(ids) == len(set(ids))
-    wanted = {
-        each for name in SCRIPTS for each in re.findall(r'byId\("([\w-]+)"\)', content(name))
-    }
+    wanted = {each for name in SCRIPTS for each in re.findall(r'byId\("([\w-]+)"\)', content(name))}
     sliders = {f"{which}-{what}" for which in ("first", "second") for what in ("dim", "z", "shown")}
     shown = {"images", "text", "latents", "decoded", "event", "reconstruction"}
     assert len(wanted) > 40
