@@ -393,7 +393,8 @@ _CONTRAST = """() => {
     .filter((each) => each.checkVisibility() && !each.disabled
       && [...each.childNodes].some((node) => node.nodeType === 3 && node.data.trim()))
     .map((each) => { const pair = [light(getComputedStyle(each).color), light(ground(each))];
-      return [each.outerHTML.slice(0, 80), (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05)]; });
+      const contrast = (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
+      return [each.outerHTML.slice(0, 80), contrast]; });
 }"""
 
 

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from ancestral import __version__
 from ancestral.errors import InvalidInput
-from ancestral.serve import health, page
+from ancestral.serve import completions, health, page
 from ancestral.serve.access import Access
 from ancestral.serve.answers import error_response, refused_of
 from ancestral.serve.body import Body
@@ -27,8 +27,8 @@ _ABOUT = """Samples and exact likelihoods of the bundles that this server serves
 Log-probabilities are in nats. A sample is a function of the bundle, the seed, the index and the
 settings; other requests do not change it.
 """
-_ROUTERS = (health.router, page.router)
-_BODIES: Sequence[type[Body]] = ()
+_ROUTERS = (health.router, page.router, *completions.ROUTERS)
+_BODIES: Sequence[type[Body]] = (completions.CompletionRequest,)
 """Bodies that routes read themselves."""
 _GONE = 499
 """Status in the log of a request whose client went away; nobody receives it."""
