@@ -8,13 +8,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.serve.completions.conftest import texts
 from tests.serve.conftest import Running, serve
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Page
 
-__all__ = ["serve"]
+__all__ = ["serve", "texts"]
 Open = Callable[..., "Page"]
+
+
+def wait_for(page: "Page", selector: str, words: str) -> None:
+    """Wait until an element has some words."""
+    from playwright.sync_api import expect
+
+    expect(page.locator(selector)).to_contain_text(words, timeout=15_000)
 
 
 @contextmanager
@@ -67,6 +75,7 @@ def visit(browser: "Browser") -> Iterator[Open]:
             ),
         )
         page.goto(f"{running.url}/#{bundle}")
+        page.wait_for_selector("#facts div, #key-form:not([hidden])")
         return page
 
     yield visited

@@ -1,5 +1,6 @@
 """The page in Chromium: what a person sees is what the engine says, by pointer and by keyboard."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from PIL import Image
 from ancestral.engine import AutoregressiveEngine, LatentEngine
 from ancestral.sampling import Sampling
 from ancestral.serve.keys import Keys
-from tests.browser.conftest import Open
+from tests.browser.conftest import Open, wait_for
 from tests.browser.pixels import colours, greys, numbers
 from tests.conftest import Load
 from tests.serve.conftest import Running, Serve
@@ -25,8 +26,8 @@ NEAR = 0.0051
 
 
 @pytest.fixture(scope="module")
-def running(serve: Serve) -> Running:
-    return serve("tiny", "text", "bernoulli", "startless")
+def running(serve: Serve, texts: Callable[[str], Path]) -> Running:
+    return serve("tiny", texts("text"), "bernoulli", "startless")
 
 
 @pytest.fixture
@@ -41,13 +42,6 @@ def bernoulli(load: Load) -> LatentEngine:
     engine = load("bernoulli", "onnxruntime")
     assert isinstance(engine, LatentEngine)
     return engine
-
-
-def wait_for(page: "Page", selector: str, words: str) -> None:
-    """Wait until an element has some words."""
-    from playwright.sync_api import expect
-
-    expect(page.locator(selector)).to_contain_text(words, timeout=15_000)
 
 
 def draw(page: "Page", n: int, seed: int) -> None:
@@ -216,9 +210,10 @@ def test_all_of_it_by_keyboard(running: Running, visit: Open) -> None:
     tab_to(page, "#verify")
 
 
-def test_text_is_continued_and_scored(running: Running, visit: Open, load: Load) -> None:
-    engine = load("text", "onnxruntime")
-    assert isinstance(engine, AutoregressiveEngine)
+def test_text_is_continued_and_scored(
+    running: Running, visit: Open, texts: Callable[[str], Path]
+) -> None:
+    engine = AutoregressiveEngine.load(texts("text"), threads=1)
     tokenizer = engine.tokenizer()
     page = visit(running, "text")
     page.fill("#prompt", "the caf\u00e9")
@@ -236,9 +231,11 @@ def test_text_is_continued_and_scored(running: Running, visit: Open, load: Load)
     shown = page.inner_text("#token-title")
     assert numbers(shown.rpartition(":")[2])[0] == pytest.approx(row.log_p[-1], abs=NEAR)
     rows = page.locator("#alternatives tbody tr")
-    assert rows.count() >= 5
-    percents = [numbers(rows.nth(i).locator("td").last.inner_text())[0] for i in range(5)]
+    percents = [numbers(each.inner_text())[-1] for each in rows.all()]
+    # Tokens of one text share a row; the drawn one is added if it is not among the most probable.
+    assert 3 <= len(percents) <= 6
     assert percents == sorted(percents, reverse=True)
+    assert min(abs(each - 100 * np.exp(row.log_p[-1])) for each in percents) < 0.06
     first = page.locator("#token-list [role=option]").first
     first.focus()
     page.keyboard.press("End")
@@ -262,7 +259,6 @@ def test_latents_move_the_decoded_picture(
     page.locator("#second-z").fill("-2")
     z = np.array([[1.5, -2.0]], np.float32)
     expected = greys(bernoulli.decode(z)[1][0], 2)
-    page.wait_for_function("document.getElementById('decoded').ariaLabel.includes('mean level')")
     for _ in range(100):
         shown = colours(page.locator("#decoded"), 3, 3)
         if np.abs(shown - expected).max() <= 1:

@@ -31,6 +31,7 @@ export function edit(flat, own, name, keep = false) {
   cursor = [0, 0];
   byId("editor").hidden = false;
   byId("event-title").textContent = name;
+  byId("cell").textContent = "";
   canvas.setAttribute("aria-label", `${name}: a picture of ${layout.height} rows and ${layout.width} columns, to paint on`);
   if (!keep) {
     byId("completion-note").textContent = "";

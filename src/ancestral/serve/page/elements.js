@@ -41,5 +41,7 @@ const sign = (words) => words.replace("-", "\u2212").replace("Infinity", "\u221e
 /** Return a log-probability in words; JSON has null for minus infinity. */
 export const nats = (value) => `${sign(Number(value ?? -Infinity).toFixed(2))} nats`;
 export const decimal = (value, digits = 2) => sign(Number(value).toFixed(digits));
-export const percent = (value) => (value >= 0.0995 || value === 0
-  ? `${(100 * value).toFixed(1)} %` : `${(100 * value).toPrecision(2)} %`);
+export function percent(value) {
+  if (value < 1e-4) return "< 0.01 %";
+  return `${value < 0.0995 ? (100 * value).toPrecision(2) : (100 * value).toFixed(1)} %`;
+}

@@ -2,7 +2,7 @@
 
 import { act } from "./action.js";
 import { job } from "./api.js";
-import { byId, fill } from "./elements.js";
+import { byId, decimal, fill } from "./elements.js";
 
 const ROWS = {
   events: "events",
@@ -52,5 +52,6 @@ byId("verify").addEventListener("click", () => {
 
 function number(value) {
   if (value === null) return "not finite";
-  return Number.isInteger(value) ? value.toLocaleString("en") : Number(value).toPrecision(3);
+  if (Number.isInteger(value)) return value.toLocaleString("en");
+  return Math.abs(value) < 0.01 ? value.toExponential(2) : decimal(value, 4);
 }

@@ -3,8 +3,8 @@
 import { Problem } from "./api.js";
 import { shade } from "./scale.js";
 
-const SIDE = 288;
-const STRIP = 32;
+const SIDE = 240; // pixels of the longer side
+const STRIP = 32; // values in a row, of events that are not images
 
 /** Return a flat array as nested lists of a shape. */
 export function nested(flat, shape) {

@@ -13,13 +13,14 @@ const SIDE = 96;
 export function tiles(place, layout, word, found, labels, choose) {
   place.replaceChildren(...found.x.map((x, i) => {
     const label = labels?.[i] ?? null;
-    const name = `${word} ${(found.first_index ?? 0) + i}${label === null ? "" : `, label ${label}`}`;
+    const short = `${(found.first_index ?? 0) + i}${label === null ? "" : `, label ${label}`}`;
+    const name = `${word} ${short}`;
     const event = x.flat(Infinity);
     const bits = -(found.log_prob[i] ?? -Infinity) / (layout.length * Math.LN2);
     const numbers = [nats(found.log_prob[i]), `${decimal(bits)} bits/dim`];
     const picture = make("canvas", { "aria-hidden": "true" });
     draw(picture, layout, event, { side: SIDE });
-    const words = [name, ...numbers].map((each) => make("span", {}, each));
+    const words = [short, ...numbers].map((each) => make("span", {}, each));
     const tile = make("button", { type: "button", className: "tile", "aria-pressed": "false" }, picture, ...words);
     tile.setAttribute("aria-label", `${name}: log p ${numbers.join(", ")}`);
     tile.addEventListener("click", () => {
