@@ -18,6 +18,8 @@ CALLED := tests/models tests/likelihoods tests/test_philox.py tests/test_bound.p
   tests/triton_kernels/test_linear.py tests/triton_kernels/test_recurrence.py
 # Triton decides when a kernel is defined whether to interpret it, so these tests run separately.
 INTERPRETED := TRITON_INTERPRET=1 $(PYTEST)
+# Tests with these marks have targets of their own.
+ELSEWHERE := not gpu and not kernels and not browser
 # The files whose kernel tests are not slow.
 KERNELS := tests/engine/test_triton.py tests/triton_kernels/kernels \
   tests/triton_kernels/test_new_operator.py tests/benchmarks/test_gpu_rehearsal.py
@@ -29,8 +31,8 @@ COMPUTING := tests/laws tests/engine tests/export tests/likelihoods tests/models
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-all test-old-cpu test-browser test-install checks docs docs-links \
-  gpu bench peers kernels-table clean
+.PHONY: help install demo test test-all test-old-cpu test-browser test-install checks docs \
+  docs-links gpu bench peers kernels-table clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
@@ -67,23 +69,24 @@ checks: $(STAMP) ## check format, lint, types, layers and dead code, without the
 	$(BIN)/python -m tests.prose
 
 test: checks ## run every check: `make checks`, then all tests except the slow ones
-	$(PYTEST) -m "not slow and not gpu and not kernels and not browser" $(CALLED:%=--ignore=%)
-	$(PYTEST) -m "not slow and not gpu and not kernels and not browser" $(ANNOTATED) $(CALLED)
+	$(PYTEST) -m "not slow and $(ELSEWHERE)" $(CALLED:%=--ignore=%)
+	$(PYTEST) -m "not slow and $(ELSEWHERE)" $(ANNOTATED) $(CALLED)
 	$(INTERPRETED) -m "kernels and not slow" $(KERNELS)
 
 # Annotations and coverage cost as much again as the tests themselves: the slow tests run without.
 test-all: checks ## run every check and all tests, with coverage (GPU tests: make gpu)
-	$(PYTEST) -m "not slow and not gpu and not kernels and not browser" $(ANNOTATED) --cov --cov-report=term
-	$(PYTEST) -m "slow and not gpu and not kernels and not browser"
+	$(PYTEST) -m "not slow and $(ELSEWHERE)" $(ANNOTATED) --cov --cov-report=term
+	$(PYTEST) -m "slow and $(ELSEWHERE)"
 	$(INTERPRETED) -m kernels
 	@$(MAKE) --no-print-directory test-old-cpu
 
 # PyTorch and its libraries choose instructions by the processor and by these variables. ONNX
 # Runtime has no such switch.
 test-old-cpu: $(STAMP) ## run the tests that compute, as on a processor with only SSE 4.2
-	$(OLD_CPU) $(PYTEST) -m "not slow and not gpu and not kernels and not browser" $(COMPUTING)
+	$(OLD_CPU) $(PYTEST) -m "not slow and $(ELSEWHERE)" $(COMPUTING)
 
-# Chromium is the system's: on Debian and Ubuntu, apt-get install chromium. CHROMIUM=PATH names another.
+# Chromium must be installed: on Debian and Ubuntu, apt-get install chromium. CHROMIUM=PATH names
+# another one.
 BROWSER := .browser
 $(BROWSER)/.installed: $(STAMP) tests/browser/requirements.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade \

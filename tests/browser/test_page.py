@@ -27,7 +27,7 @@ NEAR = 0.0051
 
 @pytest.fixture(scope="module")
 def running(serve: Serve, texts: Callable[[str], Path]) -> Running:
-    return serve("tiny", texts("text"), "bernoulli", "startless")
+    return serve("tiny", texts("text"), "bernoulli", "codes", "startless")
 
 
 @pytest.fixture
@@ -248,6 +248,16 @@ def test_text_is_continued_and_scored(
     assert page.locator("#token-list .drawn").count() == 0
 
 
+def until_decoded(page: "Page", expected: np.ndarray) -> None:
+    """Wait until the decoded picture has some colours; a mean may be rounded the other way."""
+    for _ in range(100):
+        shown = colours(page.locator("#decoded"), *expected.shape[:2])
+        if np.abs(shown - expected).max() <= 1:
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"expected {expected.tolist()}, got {shown.tolist()}")
+
+
 def test_latents_move_the_decoded_picture(
     running: Running, visit: Open, bernoulli: LatentEngine
 ) -> None:
@@ -259,12 +269,7 @@ def test_latents_move_the_decoded_picture(
     page.locator("#second-z").fill("-2")
     z = np.array([[1.5, -2.0]], np.float32)
     expected = greys(bernoulli.decode(z)[1][0], 2)
-    for _ in range(100):
-        shown = colours(page.locator("#decoded"), 3, 3)
-        if np.abs(shown - expected).max() <= 1:
-            break
-        page.wait_for_timeout(50)
-    assert np.abs(shown - expected).max() <= 1
+    until_decoded(page, expected)
     assert page.inner_text("#first-shown") == "1.50"
 
 
@@ -298,6 +303,24 @@ def check_bound(page: "Page", engine: LatentEngine, x: np.ndarray, k: int = 64) 
     assert error == pytest.approx(expected.stderr_elbo[0], abs=NEAR)
     assert iwae == pytest.approx(expected.iwae[0], abs=NEAR)
     assert iwae_error == pytest.approx(expected.stderr_iwae[0], abs=NEAR)
+
+
+def test_codes_are_whole_numbers(running: Running, visit: Open, load: Load) -> None:
+    engine = load("codes", "onnxruntime")
+    assert isinstance(engine, LatentEngine)
+    page = visit(running, "codes", expected="400")
+    page.fill("#latent-label", "1")
+    page.fill("#latent-seed", "2")
+    page.click("#latent-form button:not([type])")
+    wait_for(page, "#status", "Drew a sample")
+    drawn = engine.sample(1, labels=1, seed=2)
+    assert np.array_equal(colours(page.locator("#event"), 4, 4), greys(drawn.x[0], 3))
+    z = drawn.z.copy()
+    z.reshape(-1)[0] = 3
+    page.fill("#first-z", "3")
+    until_decoded(page, greys(engine.decode(z)[1][0], 3))
+    page.fill("#first-z", "99")
+    wait_for(page, "#error", "z: expected")
 
 
 @pytest.mark.parametrize("bundle", ["tiny", "bernoulli"])

@@ -38,6 +38,7 @@ class BundleInfo(BaseModel):
         ordering: order in which values are drawn: "raster", another name, or a list of sites.
         palette: red, green and blue of each value, if values are colours.
         latent_shape: shape of a latent, of a latent variable model.
+        codes: whether latents are codes, which are integers, instead of real numbers.
         dtype: type of its weights.
         backend: backend that runs it.
     """
@@ -53,6 +54,7 @@ class BundleInfo(BaseModel):
     ordering: str | list[int]
     palette: list[tuple[int, int, int]] | None
     latent_shape: list[int] | None
+    codes: bool
     dtype: str
     backend: str
 
@@ -107,6 +109,7 @@ async def info(request: Request) -> Response:
                 ordering=ordering,
                 palette=None if data.palette is None else list(data.palette),
                 latent_shape=None if manifest.latent is None else list(manifest.latent.shape),
+                codes=manifest.latent is not None and manifest.latent.posterior == "codes",
                 dtype=manifest.dtype,
                 backend=server.settings.backend,
             )

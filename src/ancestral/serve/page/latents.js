@@ -17,6 +17,9 @@ export function open(found) {
     const dims = Array.from({ length: size }, (_, at) => new Option(`z[${at}]`, at));
     byId(`${name}-dim`).replaceChildren(...dims);
     byId(`${name}-dim`).selectedIndex = Math.min(i, size - 1);
+    Object.assign(byId(`${name}-z`), found.codes ? { type: "number", min: 0, max: "", step: 1 }
+      : { type: "range", min: -4, max: 4, step: 0.05 });
+    byId(`${name}-shown`).hidden = found.codes;
   });
   byId("bound").replaceChildren();
   for (const name of ["event", "reconstruction"]) picture.draw(byId(name), layout, new Array(layout.length).fill(0));

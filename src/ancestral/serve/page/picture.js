@@ -56,7 +56,7 @@ export function draw(canvas, layout, event, { side = SIDE, cursor } = {}) {
   const free = [];
   const [context, scale] = pixels(canvas, layout, side, (sites, row, column) => {
     const values = sites.map((i) => event[i]);
-    if (values.every((value) => value >= 0)) return layout.colour(values);
+    if (!values.includes(-1)) return layout.colour(values);
     free.push([row, column]);
     return [70, 120, 190];
   });
