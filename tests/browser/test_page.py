@@ -242,10 +242,27 @@ def test_text_is_continued_and_scored(
     assert page.inner_text("#token-title") == shown
     page.keyboard.press("Home")
     assert page.inner_text("#token-title") != shown
+    page.click("#adopt")
+    whole = tokenizer.decode([*row.prompt, *row.tokens])
+    assert page.input_value("#prompt") == whole
+    page.fill("#prompt", "the caf\u00e9")
     page.click("#score")
     wait_for(page, "#text-total", "log p of the prompt")
     assert numbers(page.inner_text("#text-total"))[0] == totals[0]
     assert page.locator("#token-list .drawn").count() == 0
+
+
+def test_a_text_is_stopped(running: Running, visit: Open) -> None:
+    page = visit(running, "text")
+    page.route("**/v1/completions", lambda route: None)  # an answer that does not come
+    page.click("#text-continue")
+    wait_for(page, "#status", "Drawing tokens")
+    assert page.is_disabled("#text-continue")
+    page.click("#text-stop")
+    wait_for(page, "#status", "Stopped")
+    assert page.is_enabled("#text-continue")
+    assert page.is_disabled("#text-stop")
+    assert page.inner_text("#error") == ""
 
 
 def until_decoded(page: "Page", expected: np.ndarray) -> None:
