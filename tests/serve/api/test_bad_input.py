@@ -78,7 +78,7 @@ CASES: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("bound", {"proposal": "best"}, "proposal: expected 'posterior' or 'prior', got 'best'"),
     ("sample", {"mean": True}, "mean: only used by latent variable models; leave it out"),
     ("log_prob", {"text": "a"}, "x: expected one of the fields x, text and ids, got x and text"),
-    ("log_prob", {"x": None}, "x: expected one of the fields x, text and ids, got none"),
+    ("log_prob", {"x": None}, "one of the fields `x`, `text` and `ids` is required"),
     ("log_prob", {"x": None, "text": "a"}, "model: expected a bundle with text"),
     # labels
     ("sample", {"labels": None}, "`labels` is required"),
@@ -116,7 +116,11 @@ CASES: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("decode", {"z": [[1e300, 0]]}, "z: expected numbers within float32"),
     ("detokenize", {"ids": [[1]]}, "ids: expected a sequence of ids, [n], got shape (1, 1)"),
     ("detokenize", {"ids": [10**6]}, "ids: expected values in 0 .. 292, got 1000000"),
-    ("log_prob", {"model": "text", "labels": None, "x": None, "text": ""}, "text: expected text"),
+    (
+        "log_prob",
+        {"model": "text", "labels": None, "x": None, "text": ""},
+        "text: expected at least",
+    ),
     ("log_prob", {"model": "text", "labels": None, "x": None, "ids": []}, "ids: expected at least"),
     # .npy
     ("log_prob", {"x": {}}, 'x: expected {"npy": BASE64}, got {}'),

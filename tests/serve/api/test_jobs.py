@@ -58,15 +58,23 @@ def test_a_stream_ends_with_the_same_document(
 
 
 def test_progress_comes_at_most_ten_times_a_second(serve: Serve) -> None:
-    """A call of a second reports progress, but not each of its thousands of steps."""
-    running = serve("bernoulli", seconds=1.0)
+    """A call of a second reports progress, but not each of its thousands of values."""
+    running = serve("tiny", seconds=1.0, rows=10**5)
     begin = time.monotonic()
-    *progress, (name, error) = streamed(running, "bound", **LONG)
+    body = {"model": "tiny", "n": 10**5, "labels": 0}
+    *progress, (name, error) = streamed(running, "sample", **body)
     seconds = time.monotonic() - begin
     assert 3 <= len(progress) <= 10 * seconds + 2
+    assert progress[-1][1]["done"] > 100 * len(progress)
+    assert (name, error["error"]["code"]) == ("error", "timeout")
+    running.idle()
+
+
+def test_the_limit_of_time(serve: Serve) -> None:
+    running = serve("bernoulli", seconds=0.5)
+    *_, (name, error) = streamed(running, "bound", **LONG)
     assert (name, error["error"]["code"]) == ("error", "timeout")
     idle(running)
-    # The same limit holds for a call without a stream.
     found = refused(running, "bound", **LONG | {"stream": False})
     assert found["status"] == 408
     idle(running)

@@ -120,7 +120,7 @@ def check_size(name: str, numbers: int, most: int = MOST) -> None:
     if numbers > most:
         raise InvalidInput(
             f"{name}: {numbers:,} numbers needed in one array of the answer, {most:,} available; "
-            f"ask for less at a time"
+            f"pass fewer rows in one request, or a smaller value"
         )
 
 
