@@ -64,6 +64,7 @@ CASES: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("sample", {"logit_bias": {"0": 1e9}}, "logit_bias.0: expected a number <= 1000, got "),
     ("sample", {"logit_bias": dict.fromkeys("012")}, "logit_bias: expected at least one value"),
     ("bound", {"k": 0}, "k: expected a number >= 1, got 0"),
+    ("bound", {"k": 10**6 + 1}, "k: expected at most 1000000 latents of each event, got 1000001"),
     ("bound", {"k": 2**32}, "k: expected a number <= 4294967295"),
     ("complete", {"particles": 0}, "particles: expected a number >= 1, got 0"),
     ("complete", {"n": 0}, "n: expected a number >= 1, got 0"),
