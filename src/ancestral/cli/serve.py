@@ -51,6 +51,8 @@ def serve(  # noqa: PLR0913 - the options of a command
         int, _limit(metavar="N", min=1, help="Rows of one HTTP request: prompts times n.")
     ] = 1024,
     max_n: Annotated[int, _limit(metavar="N", min=1, help="Choices of a prompt.")] = 128,
+    max_k: Annotated[int, _limit(metavar="N", min=1, help="Latents of each event of a bound.")] = 10
+    ** 6,
     max_prompt: Annotated[
         int | None,
         _limit(metavar="N", min=1, help="Values of a prompt. Default: the model's context."),
@@ -99,6 +101,7 @@ def serve(  # noqa: PLR0913 - the options of a command
         queue=queue,
         rows=max_rows,
         n=max_n,
+        k=max_k,
         prompt=max_prompt,
         body=max_body,
         read_seconds=body_timeout,

@@ -21,6 +21,7 @@ class Settings:
             thread; more get 429.
         rows: most rows of one HTTP request, prompts times n.
         n: most choices of a prompt.
+        k: most latents of each event of a bound.
         prompt: most values of a prompt; None means the context of the model.
         body: most bytes of the body of a request; larger ones get 413.
         read_seconds: seconds in which a body must arrive; then 408.
@@ -40,6 +41,7 @@ class Settings:
     queue: int = 256
     rows: int = 1024
     n: int = 128
+    k: int = 10**6
     prompt: int | None = None
     body: int = 2**24
     read_seconds: float = 30.0

@@ -9,12 +9,13 @@ import pytest
 
 from ancestral.engine import Engine
 from ancestral.parity_document import parity_document
+from ancestral.serve.api import jobs
 from tests.conftest import Load
 from tests.serve.api.conftest import events, post, refused
 from tests.serve.conftest import READY, Running, Serve
 
 EVENT = [[[0, 1, 0], [1, 0, 1], [0, 0, 1]]]
-LONG = {"model": "bernoulli", "x": EVENT * 8, "k": 10**7, "seed": 1, "stream": True}
+LONG = {"model": "bernoulli", "x": EVENT * 64, "k": 10**6, "seed": 1, "stream": True}
 """A call that takes minutes."""
 
 
@@ -58,17 +59,35 @@ def test_a_stream_ends_with_the_same_document(
 
 
 def test_progress_comes_at_most_ten_times_a_second(serve: Serve) -> None:
-    """A call of a second reports progress, but not each of its thousands of steps."""
-    running = serve("bernoulli", seconds=1.0)
+    """A call of two seconds reports progress, but not each of its thousands of values."""
+    running = serve("tiny", seconds=2.0, rows=20_000)
     begin = time.monotonic()
-    *progress, (name, error) = streamed(running, "bound", **LONG)
+    body = {"model": "tiny", "n": 20_000, "labels": 0}
+    *progress, (name, error) = streamed(running, "sample", **body)
     seconds = time.monotonic() - begin
     assert 3 <= len(progress) <= 10 * seconds + 2
+    assert progress[-1][1]["done"] > 100 * len(progress)
+    assert (name, error["error"]["code"]) == ("error", "timeout")
+    running.idle()
+
+
+def test_the_limit_of_time(serve: Serve) -> None:
+    running = serve("bernoulli", seconds=0.5)
+    *_, (name, error) = streamed(running, "bound", **LONG)
     assert (name, error["error"]["code"]) == ("error", "timeout")
     idle(running)
-    # The same limit holds for a call without a stream.
     found = refused(running, "bound", **LONG | {"stream": False})
     assert found["status"] == 408
+    idle(running)
+
+
+def test_the_connection_is_kept_open(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines that are not events come while there is nothing to report."""
+    monkeypatch.setattr(jobs, "PING", 0.1)
+    running = serve("bernoulli", seconds=0.5)
+    with running.http.stream("POST", "/v1/ancestral/bound", json=LONG) as response:
+        lines = list(response.iter_lines())
+    assert sum(line.startswith(": ping") for line in lines) >= 2
     idle(running)
 
 

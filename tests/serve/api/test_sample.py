@@ -1,15 +1,18 @@
 """Samples and completions over HTTP are those of the engine, whatever else is drawn."""
 
+import functools
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 
-from ancestral.engine import LatentEngine, Sampling
+from ancestral.engine import LatentEngine, Request, Sampling
+from ancestral.serve.api import sample as api
+from ancestral.serve.keys import Keys
 from tests.conftest import Load, autoregressive
 from tests.serve.api.conftest import post, refused
-from tests.serve.conftest import Running
+from tests.serve.conftest import Running, Serve
 
 CLOSE = 1e-5
 """Largest difference of a log-probability in other company, in nats."""
@@ -42,7 +45,7 @@ REQUESTS: tuple[dict[str, Any], ...] = (
     {"model": TINY, "n": 1, "seed": 7, "labels": 0, "observed": [[0, 1, 2], [0, 1, 1], [2, 0, 1]]},
     {"model": "table", "n": 9, "seed": 8, "positions": True},
     {"model": "startless", "n": 4, "seed": 9, "observed": [2, -1, -1, -1, 1, -1]},
-    {"model": "text", "n": 4, "seed": 10, "positions": True},
+    {"model": "text", "n": 40, "seed": 10, "positions": True},
 )
 
 
@@ -88,12 +91,49 @@ def check(found: dict[str, Any], wanted: dict[str, Any], body: dict[str, Any]) -
 def test_any_company_draws_the_same(running: Running, load: Load) -> None:
     """48 requests of 16 clients at a time, in two orders, give each what the engine gives."""
     wanted = [expected(load, body) for body in REQUESTS]
+    # A value that ends a text does not end an event.
+    assert 0 in wanted[-1]["x"][:, :-1]
     order = [*range(len(REQUESTS)), *reversed(range(len(REQUESTS)))] * 2
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda i: post(running, "sample", **REQUESTS[i]), order))
     for i, found in zip(order, answers, strict=True):
         check(found, wanted[i], REQUESTS[i])
     running.idle()
+
+
+def faulty(fault: dict[str, Any], **fields: Any) -> Request:
+    return Request(**fields | fault)
+
+
+def test_company_planted(running: Running, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faults that the law finds: noise of another index, an event that a stop value ends."""
+    faults: tuple[tuple[int, dict[str, Any]], ...] = ((1, {"index": 0}), (-1, {"stop": None}))
+    for place, fault in faults:
+        body = REQUESTS[place]
+        wanted = expected(load, body)
+        check(post(running, "sample", **body), wanted, body)
+        with monkeypatch.context() as patch:
+            patch.setattr(api, "Request", functools.partial(faulty, fault))
+            found = post(running, "sample", **body)
+        with pytest.raises(AssertionError):
+            check(found, wanted, body)
+
+
+def test_prefixes_are_shared_by_one_key_only(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = ("a" * 16, "b" * 16)
+    running, scopes = serve(TINY, keys=Keys(keys)), []
+
+    def recorded(**fields: Any) -> Request:
+        scopes.append(fields["prefix_scope"])
+        return Request(**fields)
+
+    monkeypatch.setattr(api, "Request", recorded)
+    for key in (*keys, keys[0]):
+        headers = {"authorization": f"Bearer {key}"}
+        body = {"model": TINY, "labels": 0}
+        assert running.http.post("/v1/ancestral/sample", json=body, headers=headers).is_success
+    assert scopes[0] == scopes[2] != scopes[1]
+    assert running.http.post("/v1/ancestral/sample", json=body).status_code == 401
 
 
 def test_a_seed_that_was_not_given_is_returned(running: Running) -> None:

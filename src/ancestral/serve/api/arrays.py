@@ -3,10 +3,10 @@
 import base64
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import BytesIO
 from itertools import chain
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +19,13 @@ from ancestral.errors import InvalidInput
 from ancestral.files.npy import read_npy
 from ancestral.limits import AXES
 
+T = TypeVar("T")
 Form = Literal["lists", "npy"]
 """Form of the arrays of an answer."""
 MOST = 2**22
 """Most numbers of one array of an answer."""
+_PART = 2**12
+"""Numbers that are parsed or encoded at a time."""
 _DEEPEST = AXES + 2
 """Most axes of an array: those of events, their number, and values of each position."""
 _FILE = {
@@ -66,9 +69,7 @@ def array(name: str, value: object) -> NDArray[Any]:
             f'{name}: expected nested lists of numbers, or {{"npy": BASE64}}, got {shown(value)}'
         )
     numbers, shape = _flat(name, value)
-    with readable(name):
-        flat = np.array(numbers)
-    return array_of(name, flat).reshape(shape)
+    return array_of(name, numbers).reshape(shape)
 
 
 def labels_of(value: object) -> NDArray[Any] | int | None:
@@ -120,7 +121,7 @@ def check_size(name: str, numbers: int, most: int = MOST) -> None:
     if numbers > most:
         raise InvalidInput(
             f"{name}: {numbers:,} numbers needed in one array of the answer, {most:,} available; "
-            f"ask for less at a time"
+            f"pass fewer rows in one request, or a smaller value"
         )
 
 
@@ -137,12 +138,11 @@ def encoded(fields: Mapping[str, Any], form: Form) -> bytes:
         fields: arrays and plain values by name.
         form: form of the arrays.
     """
-    plain = _plain(fields, form)
-    return json.dumps(plain, allow_nan=False, separators=(",", ":")).encode()
+    return _text(fields, form).encode()
 
 
-def _flat(name: str, value: list[Any]) -> tuple[list[Any], tuple[int, ...]]:
-    """Return the numbers of nested lists, and their shape.
+def _flat(name: str, value: list[Any]) -> tuple[NDArray[Any], tuple[int, ...]]:
+    """Return the numbers of nested lists, [n], and the shape of the lists.
 
     Numpy would read texts too, with memory for the longest of them at every place.
 
@@ -150,8 +150,8 @@ def _flat(name: str, value: list[Any]) -> tuple[list[Any], tuple[int, ...]]:
         InvalidInput: the lists are ragged or too deep, or hold something else than numbers.
     """
     level, shape = value, [len(value)]
-    while level and all(kind is list for kind in set(map(type, level))):
-        sizes = sorted(set(map(len, level)))
+    while (kinds := _every(type, level)) == {list}:
+        sizes = sorted(_every(len, level))
         if len(sizes) > 1:
             raise InvalidInput(
                 f"{name}: expected lists of equal lengths, got {sizes[0]} and {sizes[-1]}"
@@ -159,12 +159,39 @@ def _flat(name: str, value: list[Any]) -> tuple[list[Any], tuple[int, ...]]:
         if len(shape) == _DEEPEST:
             raise InvalidInput(f"{name}: expected at most {_DEEPEST} axes, got more")
         shape += sizes
-        level = list(chain.from_iterable(level))
-    wrong = set(map(type, level)) - {int, float}
+        inner: list[Any] = []
+        for part in _parts(level, sizes[0]):
+            inner += chain.from_iterable(part)
+        level = inner
+    wrong = kinds - {int, float}
     if wrong:
         found = next(each for each in level if type(each) in wrong)
         raise InvalidInput(f"{name}: expected numbers at the same depth, got {shown(found)}")
-    return level, tuple(shape)
+    with readable(name):
+        parts = [np.array(part) for part in _parts(level)]
+        return np.concatenate(parts) if parts else np.zeros(0), tuple(shape)
+
+
+def _every(function: Callable[[Any], T], values: Sequence[Any]) -> set[T]:
+    """Return the different results of a function of each value."""
+    found: set[T] = set()
+    for part in _parts(values):
+        found |= set(map(function, part))
+    return found
+
+
+def _parts(values: Any, each: int = 1) -> Iterator[Any]:
+    """Yield parts of a list or an array, of about `_PART` numbers.
+
+    A loop inside one call of Python's or numpy's C code keeps all other threads waiting, the event
+    loop too, so no such call gets more numbers than a part has.
+
+    Args:
+        values: the list or the array.
+        each: how many numbers one entry has.
+    """
+    step = max(1, _PART // max(1, each))
+    return (values[i : i + step] for i in range(0, len(values), step))
 
 
 def _from_npy(name: str, value: dict[str, Any]) -> NDArray[Any]:
@@ -184,29 +211,36 @@ def _from_npy(name: str, value: dict[str, Any]) -> NDArray[Any]:
     return read_npy(BytesIO(content), len(content), name, LARGEST)
 
 
-def _plain(value: Any, form: Form) -> Any:
-    """Return a value as JSON has it: arrays in a form, and null for infinities and NaN."""
+def _text(value: Any, form: Form) -> str:
+    """Return a value as JSON: arrays in a form, and null for infinities and NaN."""
     match value:
         case np.ndarray():
-            return _listed(value) if form == "lists" else _to_npy(value)
+            return _listed(value) if form == "lists" else json.dumps(_to_npy(value))
         case np.generic():
-            return _plain(value.item(), form)
+            return _text(value.item(), form)
         case float():
-            return value if math.isfinite(value) else None
+            return json.dumps(value if math.isfinite(value) else None)
         case Mapping():
-            return {key: _plain(item, form) for key, item in value.items()}
+            items = (f"{json.dumps(key)}:{_text(item, form)}" for key, item in value.items())
+            return f"{{{','.join(items)}}}"
         case list() | tuple():
-            return [_plain(item, form) for item in value]
+            return f"[{','.join(_text(item, form) for item in value)}]"
         case _:
-            return value
+            return json.dumps(value)
 
 
-def _listed(values: NDArray[Any]) -> Any:
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        plain = values.astype(object)
-        plain[~np.isfinite(values)] = None
-        return plain.tolist()
-    return values.tolist()
+def _listed(values: NDArray[Any]) -> str:
+    """Return an array as nested lists."""
+    if values.size <= _PART or values.ndim == 0:
+        plain: Any = values
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            plain = values.astype(object)
+            plain[~np.isfinite(values)] = None
+        return json.dumps(plain.tolist(), allow_nan=False, separators=(",", ":"))
+    if values[0].size > _PART:
+        return f"[{','.join(map(_listed, values))}]"
+    # Each part is a list, of which only the entries are kept.
+    return f"[{','.join(_listed(part)[1:-1] for part in _parts(values, values[0].size))}]"
 
 
 def _to_npy(values: NDArray[Any]) -> dict[str, str]:

@@ -183,7 +183,7 @@ async def _first(working: "asyncio.Future[bytes]", changed: asyncio.Event, secon
 
 
 def _read(working: "asyncio.Future[bytes]") -> None:
-    """Read the error of a job, so that one for which nobody waits any longer is not logged."""
+    """Read the error of a job, so that asyncio does not log that of a client which has gone."""
     if not working.cancelled():
         working.exception()
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from ancestral.arrays import shown
 from ancestral.engine import AutoregressiveEngine, inputs
 from ancestral.errors import InvalidInput
 from ancestral.serve.api.arrays import (
@@ -147,9 +148,11 @@ def log_prob(target: Target, body: LogProbBody) -> Work:
     """
     engine = target.served.autoregressive()
     given = [name for name in ("x", "text", "ids") if getattr(body, name) is not None]
-    if len(given) != 1:
+    if not given:
+        raise InvalidInput("one of the fields `x`, `text` and `ids` is required")
+    if len(given) > 1:
         raise InvalidInput(
-            f"x: expected one of the fields x, text and ids, got {' and '.join(given) or 'none'}"
+            f"x: expected one of the fields x, text and ids, got {' and '.join(given)}"
         )
     if body.path == "steps" and body.top is not None:
         raise InvalidInput("top: expected path='parallel', got 'steps'; leave one of them out")
@@ -237,5 +240,5 @@ def _ids(target: Target, body: LogProbBody, engine: AutoregressiveEngine) -> NDA
         return inputs.ids("ids", array("ids", body.ids), engine.data.levels)
     ids = tokenizer_of(target.served).encode(body.text)
     if not ids:
-        raise InvalidInput("text: expected text with at least one token, got none")
+        raise InvalidInput(f"text: expected at least one token, got {shown(body.text)}")
     return np.array(ids, np.int64)
