@@ -29,7 +29,7 @@ COMPUTING := tests/laws tests/engine tests/export tests/likelihoods tests/models
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-all test-old-cpu test-install checks docs docs-links gpu bench \
+.PHONY: help install demo test test-all test-old-cpu test-install test-clients checks docs docs-links gpu bench \
   peers kernels-table clean
 
 help: ## list the targets
@@ -67,21 +67,21 @@ checks: $(STAMP) ## check format, lint, types, layers and dead code, without the
 	$(BIN)/python -m tests.prose
 
 test: checks ## run every check: `make checks`, then all tests except the slow ones
-	$(PYTEST) -m "not slow and not gpu and not kernels" $(CALLED:%=--ignore=%)
-	$(PYTEST) -m "not slow and not gpu and not kernels" $(ANNOTATED) $(CALLED)
+	$(PYTEST) -m "not slow and not gpu and not kernels and not clients" $(CALLED:%=--ignore=%)
+	$(PYTEST) -m "not slow and not gpu and not kernels and not clients" $(ANNOTATED) $(CALLED)
 	$(INTERPRETED) -m "kernels and not slow" $(KERNELS)
 
 # Annotations and coverage cost as much again as the tests themselves: the slow tests run without.
 test-all: checks ## run every check and all tests, with coverage (GPU tests: make gpu)
-	$(PYTEST) -m "not slow and not gpu and not kernels" $(ANNOTATED) --cov --cov-report=term
-	$(PYTEST) -m "slow and not gpu and not kernels"
+	$(PYTEST) -m "not slow and not gpu and not kernels and not clients" $(ANNOTATED) --cov --cov-report=term
+	$(PYTEST) -m "slow and not gpu and not kernels and not clients"
 	$(INTERPRETED) -m kernels
 	@$(MAKE) --no-print-directory test-old-cpu
 
 # PyTorch and its libraries choose instructions by the processor and by these variables. ONNX
 # Runtime has no such switch.
 test-old-cpu: $(STAMP) ## run the tests that compute, as on a processor with only SSE 4.2
-	$(OLD_CPU) $(PYTEST) -m "not slow and not gpu and not kernels" $(COMPUTING)
+	$(OLD_CPU) $(PYTEST) -m "not slow and not gpu and not kernels and not clients" $(COMPUTING)
 
 # The site needs no network: only the links to other sites do.
 docs: $(STAMP) ## build the site into build/docs; a warning is an error
@@ -117,7 +117,19 @@ peers: $(STAMP) ## compare with other programs: make PEERS='--only W2 --rounds 5
 kernels-table: $(STAMP) ## compile every kernel; write docs/kernels-compiled.md
 	@$(BIN)/python -m ancestral.triton_kernels.tools.compile --table docs/kernels-compiled.md
 
+# The first time it downloads some gigabytes into .clients. torch is installed first: pip might
+# download another version too.
+.clients/.installed: tests/clients/requirements.txt
+	@test -x .clients/bin/python || $(PYTHON) -m venv .clients
+	@.clients/bin/python -m pip install --quiet --disable-pip-version-check \
+	  "$$(grep ^torch== $<)"
+	@.clients/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+test-clients: $(STAMP) .clients/.installed ## test the server with programs that others wrote
+	$(BIN)/pytest -m clients tests/clients
+
 clean: ## remove everything that was built, cached or drawn, and .venv
-	rm -rf $(VENV) .peers demo build dist src/*.egg-info .coverage .coverage.* htmlcov .hypothesis \
+	rm -rf $(VENV) .clients .peers demo build dist src/*.egg-info .coverage .coverage.* htmlcov .hypothesis \
 	  .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

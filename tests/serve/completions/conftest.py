@@ -79,5 +79,5 @@ def engine_of(texts: Callable[[str], Path]) -> Callable[[str], AutoregressiveEng
 
 @pytest.fixture(scope="module")
 def running(serve: Serve, texts: Callable[[str], Path]) -> Running:
-    """A server of all toys with text, and of one with images."""
-    return serve(*map(texts, TOYS), "tiny", slots=4)
+    """A server of all toys with text."""
+    return serve(*map(texts, TOYS), slots=4)

@@ -179,7 +179,7 @@ def test_not_an_object(running: Running, content: bytes) -> None:
 
 
 def test_a_bundle_without_the_graphs(serve: Serve) -> None:
-    """A draw that needs a graph which the bundle lacks is refused, and harms nobody else."""
+    """A draw that needs a graph which the bundle lacks is refused, and the engine stays open."""
     running = serve("text")
     for fields, needed in (
         ({"logprobs": 1}, "step_full"),

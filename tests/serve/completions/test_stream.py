@@ -169,7 +169,7 @@ def hasty(serve: Serve, texts: Callable[[str], Path]) -> Running:
 
 @pytest.mark.usefixtures("slowed")
 def test_time_limit(hasty: Running) -> None:
-    """A stream that takes too long is told so in its last event; its row ends."""
+    """The last event of a stream that takes too long says so; its row ends."""
     with hasty.http.stream("POST", "/v1/completions", json={"model": "gru", **LONG}) as answer:
         assert answer.status_code == 200
         *chunks, last = events(answer.iter_lines())
@@ -185,7 +185,7 @@ def test_time_limit(hasty: Running) -> None:
 def test_engine_fails_in_mid_stream(
     serve: Serve, texts: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The client is told in an event, which is the last one; then the engine is opened anew."""
+    """The last event says so; then the engine is opened anew."""
     running = serve(texts("gru"))
     real = Desk.round
     rounds = iter(range(100))
