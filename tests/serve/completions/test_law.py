@@ -11,7 +11,7 @@ import pytest
 from ancestral.engine import AutoregressiveEngine
 from ancestral.serve.completions import plan
 from tests.serve.completions.conftest import GRAPHS, TOYS
-from tests.serve.completions.expected import Expected, expected
+from tests.serve.completions.expected import expected, prompts_of
 from tests.serve.conftest import Running
 
 EngineOf = Callable[[str], AutoregressiveEngine]
@@ -53,12 +53,15 @@ def mixture(toy: str, count: int) -> list[dict[str, Any]]:
     return found
 
 
-def compare(body: dict[str, Any], answer: dict[str, Any], wanted: list[Expected]) -> None:
-    """Check the choices of an answer against those that are wanted."""
+def compare(engine: AutoregressiveEngine, body: dict[str, Any], answer: dict[str, Any]) -> None:
+    """Check the choices of an answer against those of `Engine.generate`."""
+    wanted, prompts = expected(engine, body), prompts_of(engine, body["prompt"])
     assert answer["seed"] == body["seed"] % 2**64
     assert [choice["index"] for choice in answer["choices"]] == list(range(len(wanted)))
-    for choice, each in zip(answer["choices"], wanted, strict=True):
+    for i, (choice, each) in enumerate(zip(answer["choices"], wanted, strict=True)):
         nats = choice["logprobs"]
+        given = prompts[i // body["n"]] if body.get("echo") else []
+        assert nats["ids"][: -len(each.ids)] == given
         own = slice(len(nats["ids"]) - len(each.ids), None)
         assert nats["ids"][own] == each.ids, body
         assert (choice["text"], choice["finish_reason"]) == (each.text, each.finish), body
@@ -79,7 +82,7 @@ def check(running: Running, engine: AutoregressiveEngine, bodies: list[dict[str,
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(send, bodies))
     for body, answer in zip(bodies, answers, strict=True):
-        compare(body, answer, expected(engine, body))
+        compare(engine, body, answer)
 
 
 @pytest.mark.parametrize("toy", TOYS)

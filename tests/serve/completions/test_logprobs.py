@@ -1,5 +1,6 @@
 """Log-probabilities of drawn tokens and of prompts, their texts, places and alternatives."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +8,9 @@ import numpy as np
 import pytest
 
 from ancestral.engine import AutoregressiveEngine
+from ancestral.serve.completions import CompletionRequest
 from ancestral.serve.completions.logprobs import IMPOSSIBLE, Offsets, TokenWriter
+from ancestral.serve.completions.plan import plan_of
 from ancestral.serve.completions.scores import Scores
 from ancestral.text.tokenizer import INCOMPLETE, Bytes, Words
 from tests.serve.completions.conftest import TOYS
@@ -143,6 +146,23 @@ def test_offsets_after_a_prompt() -> None:
     assert [offsets.push(1), offsets.push(0)] == [0, 2]
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_echo_of_half_a_character(running: Running, stream: bool) -> None:
+    """A character that the prompt begins is completed by the text that follows."""
+    half, rest = "é".encode()
+    body = {"model": "gru", "prompt": [97, half], "echo": True, "stream": stream}
+    for fields, text in (
+        ({"max_tokens": 1, "logit_bias": {str(rest): 1000}}, "aé"),
+        ({"max_tokens": 0}, f"a{INCOMPLETE}"),
+    ):
+        answer = running.http.post("/v1/completions", json=body | fields)
+        if stream:
+            chunks = [json.loads(line[6:]) for line in answer.text.split("\n") if "{" in line]
+            assert "".join(each["choices"][0]["text"] for each in chunks) == text
+        else:
+            assert answer.json()["choices"][0]["text"] == text
+
+
 def test_collisions_and_impossible_tokens() -> None:
     """The most probable of equal texts stays, also of the token's own; -inf is a number."""
     texts = {0: "a", 1: "b", 2: "a", 3: "b", 4: "c"}
@@ -192,3 +212,30 @@ def test_head(running: Running) -> None:
     assert answer.headers["x-ignored-fields"] == "moon"
     tokens = found["usage"]
     assert tokens["total_tokens"] == tokens["prompt_tokens"] + tokens["completion_tokens"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_counts(running: Running, capsys: pytest.CaptureFixture[str], stream: bool) -> None:
+    """The metrics and the line of a request have its numbers of tokens."""
+    name = 'ancestral_prompt_values_total{bundle="llama"}'
+
+    def counted() -> float:
+        lines = running.http.get("/metrics").text.splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
+
+    before = counted()
+    body = {"model": "llama", "prompt": ["abc", "de"], "n": 2, "max_tokens": 3, "ignore_eos": True}
+    named = {"x-request-id": f"counts-{stream}"}
+    running.http.post("/v1/completions", json=body | {"stream": stream}, headers=named)
+    assert counted() == before + 5
+    lines = map(json.loads, capsys.readouterr().err.splitlines())
+    (line,) = (each for each in lines if each["id"] == named["x-request-id"])
+    assert (line["bundle"], line["prompt_tokens"], line["completion_tokens"]) == ("llama", 5, 12)
+
+
+def test_scope(running: Running) -> None:
+    """Rows share the beginnings of their prompts within a scope only."""
+    served = running.server.served["gru"]
+    body = CompletionRequest(model="gru", prompt=["a", "b"])
+    plan = plan_of(body, running.server, served, "someone")
+    assert {each.prefix_scope for each in plan.requests} == {"someone"}
