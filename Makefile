@@ -19,7 +19,7 @@ CALLED := tests/models tests/likelihoods tests/test_philox.py tests/test_bound.p
 # Triton decides when a kernel is defined whether to interpret it, so these tests run separately.
 INTERPRETED := TRITON_INTERPRET=1 $(PYTEST)
 # Tests with these marks have targets of their own.
-ELSEWHERE := not gpu and not kernels and not browser
+ELSEWHERE := not gpu and not kernels and not browser and not clients
 # The files whose kernel tests are not slow.
 KERNELS := tests/engine/test_triton.py tests/triton_kernels/kernels \
   tests/triton_kernels/test_new_operator.py tests/benchmarks/test_gpu_rehearsal.py
@@ -31,8 +31,8 @@ COMPUTING := tests/laws tests/engine tests/export tests/likelihoods tests/models
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-all test-old-cpu test-browser test-install checks docs \
-  docs-links gpu bench peers kernels-table clean
+.PHONY: help install demo test test-all test-old-cpu test-browser test-clients test-install checks \
+  docs docs-links gpu bench peers kernels-table clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
@@ -130,7 +130,19 @@ peers: $(STAMP) ## compare with other programs: make PEERS='--only W2 --rounds 5
 kernels-table: $(STAMP) ## compile every kernel; write docs/kernels-compiled.md
 	@$(BIN)/python -m ancestral.triton_kernels.tools.compile --table docs/kernels-compiled.md
 
+# The first time it downloads some gigabytes into .clients. torch is installed first: pip might
+# download another version too.
+.clients/.installed: tests/clients/requirements.txt
+	@test -x .clients/bin/python || $(PYTHON) -m venv .clients
+	@.clients/bin/python -m pip install --quiet --disable-pip-version-check \
+	  "$$(grep ^torch== $<)"
+	@.clients/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+test-clients: $(STAMP) .clients/.installed ## test the server with programs that others wrote
+	$(BIN)/pytest -m clients tests/clients
+
 clean: ## remove everything that was built, cached or drawn, and .venv
-	rm -rf $(VENV) .browser .peers demo build dist src/*.egg-info .coverage .coverage.* htmlcov .hypothesis \
+	rm -rf $(VENV) .browser .clients .peers demo build dist src/*.egg-info .coverage .coverage.* htmlcov .hypothesis \
 	  .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -10,8 +10,8 @@ import pytest
 
 from ancestral.engine import AutoregressiveEngine
 from ancestral.serve.completions import plan
-from tests.serve.completions.conftest import TOYS
-from tests.serve.completions.expected import Expected, expected
+from tests.serve.completions.conftest import GRAPHS, TOYS
+from tests.serve.completions.expected import expected, prompts_of
 from tests.serve.conftest import Running
 
 EngineOf = Callable[[str], AutoregressiveEngine]
@@ -32,7 +32,7 @@ def mixture(toy: str, count: int) -> list[dict[str, Any]]:
             "seed": draw.choice([0, 7, -1, -(2**70) - 3, 2**64 - 1, 2**64 + 5, i]),
             "n": draw.choice([1, 1, 2, 3]),
             "max_tokens": draw.choice([1, 2, 5, 9, 13, 100]),
-            "logprobs": draw.choice([0, 0, 1, 5]),
+            "logprobs": draw.choice([0, 0, 1, 5] if "step_filtered" in GRAPHS[toy] else [1, 5]),
             "log_q": True,
         }
         choices: list[dict[str, Any]] = [
@@ -53,12 +53,15 @@ def mixture(toy: str, count: int) -> list[dict[str, Any]]:
     return found
 
 
-def compare(body: dict[str, Any], answer: dict[str, Any], wanted: list[Expected]) -> None:
-    """Check the choices of an answer against those that are wanted."""
+def compare(engine: AutoregressiveEngine, body: dict[str, Any], answer: dict[str, Any]) -> None:
+    """Check the choices of an answer against those of `Engine.generate`."""
+    wanted, prompts = expected(engine, body), prompts_of(engine, body["prompt"])
     assert answer["seed"] == body["seed"] % 2**64
     assert [choice["index"] for choice in answer["choices"]] == list(range(len(wanted)))
-    for choice, each in zip(answer["choices"], wanted, strict=True):
+    for i, (choice, each) in enumerate(zip(answer["choices"], wanted, strict=True)):
         nats = choice["logprobs"]
+        given = prompts[i // body["n"]] if body.get("echo") else []
+        assert nats["ids"][: -len(each.ids)] == given
         own = slice(len(nats["ids"]) - len(each.ids), None)
         assert nats["ids"][own] == each.ids, body
         assert (choice["text"], choice["finish_reason"]) == (each.text, each.finish), body
@@ -79,7 +82,7 @@ def check(running: Running, engine: AutoregressiveEngine, bodies: list[dict[str,
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(send, bodies))
     for body, answer in zip(bodies, answers, strict=True):
-        compare(body, answer, expected(engine, body))
+        compare(engine, body, answer)
 
 
 @pytest.mark.parametrize("toy", TOYS)

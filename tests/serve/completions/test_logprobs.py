@@ -1,5 +1,6 @@
 """Log-probabilities of drawn tokens and of prompts, their texts, places and alternatives."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -7,9 +8,11 @@ import numpy as np
 import pytest
 
 from ancestral.engine import AutoregressiveEngine
+from ancestral.serve.completions import CompletionRequest
 from ancestral.serve.completions.logprobs import IMPOSSIBLE, Offsets, TokenWriter
+from ancestral.serve.completions.plan import plan_of
 from ancestral.serve.completions.scores import Scores
-from ancestral.text.tokenizer import Bytes, Words
+from ancestral.text.tokenizer import INCOMPLETE, Bytes, Words
 from tests.serve.completions.conftest import TOYS
 from tests.serve.conftest import Running
 
@@ -54,13 +57,14 @@ def test_echo(running: Running, engine_of: EngineOf, toy: str, k: int) -> None:
                 assert own is best is None
                 continue
             assert own == pytest.approx(wanted[t, each], abs=NATS)
-            assert best[nats["tokens"][t]] == own
-            order = np.argsort(-wanted[t], kind="stable")[:k].tolist()
-            assert set(best) == {decode([i]) for i in [*order, each]}
-            alone = [i for i in order if [decode([j]) for j in order].count(decode([i])) == 1]
-            for i in alone:
-                if decode([i]) != nats["tokens"][t]:
-                    assert best[decode([i])] == pytest.approx(wanted[t, i], abs=NATS)
+            # Ids in order of their probabilities, of equal texts the first, and the token itself.
+            order = [*np.argsort(-wanted[t], kind="stable")[:k].tolist(), each]
+            kept: dict[str, int] = {}
+            for i in order:
+                kept.setdefault(decode([i]), i)
+            assert best == {text: pytest.approx(wanted[t, i], abs=NATS) for text, i in kept.items()}
+            if kept[nats["tokens"][t]] == each:
+                assert best[nats["tokens"][t]] == own
     assert answer["usage"]["prompt_tokens"] == 3 + 9 + 5
 
 
@@ -121,15 +125,14 @@ def test_other_models_have_no_start_token(running: Running) -> None:
 
 @pytest.mark.parametrize("toy", ["text", "gru"])
 def test_offsets(running: Running, toy: str) -> None:
-    """The text at a token's offset is the token's, for the whole characters of a text."""
+    """The text at a token's offset is the token's; in the middle of a character, the character."""
     answer = post(running, toy, "the naïve cat", echo=True, logprobs=0, max_tokens=0)
     (choice,) = answer["choices"]
     nats = choice["logprobs"]
+    assert any(INCOMPLETE in token for token in nats["tokens"])
     for token, at in zip(nats["tokens"], nats["text_offset"], strict=True):
-        if "\N{REPLACEMENT CHARACTER}" not in token:
-            assert choice["text"][at:].startswith(token)
-        else:
-            assert choice["text"][at] == "ï"
+        begun = "ï" if token.startswith(INCOMPLETE) else token.rstrip(INCOMPLETE)
+        assert choice["text"][at:].startswith(begun)
 
 
 def test_offsets_after_a_prompt() -> None:
@@ -143,8 +146,25 @@ def test_offsets_after_a_prompt() -> None:
     assert [offsets.push(1), offsets.push(0)] == [0, 2]
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_echo_of_half_a_character(running: Running, stream: bool) -> None:
+    """A character that the prompt begins is completed by the text that follows."""
+    half, rest = "é".encode()
+    body = {"model": "gru", "prompt": [97, half], "echo": True, "stream": stream}
+    for fields, text in (
+        ({"max_tokens": 1, "logit_bias": {str(rest): 1000}}, "aé"),
+        ({"max_tokens": 0}, f"a{INCOMPLETE}"),
+    ):
+        answer = running.http.post("/v1/completions", json=body | fields)
+        if stream:
+            chunks = [json.loads(line[6:]) for line in answer.text.split("\n") if "{" in line]
+            assert "".join(each["choices"][0]["text"] for each in chunks) == text
+        else:
+            assert answer.json()["choices"][0]["text"] == text
+
+
 def test_collisions_and_impossible_tokens() -> None:
-    """Of equal texts the most probable stays, but the token's own number wins; -inf is a number."""
+    """The most probable of equal texts stays, also of the token's own; -inf is a number."""
     texts = {0: "a", 1: "b", 2: "a", 3: "b", 4: "c"}
     scores = Scores(
         [3, 4],
@@ -154,7 +174,7 @@ def test_collisions_and_impossible_tokens() -> None:
     )
     writer = TokenWriter(Offsets(Bytes(), []), texts.__getitem__, log_q=True)
     found = writer.write(scores)
-    assert found.top_logprobs == [{"a": -0.5, "b": -3.0}, {"a": -0.5, "b": -1.0, "c": IMPOSSIBLE}]
+    assert found.top_logprobs == [{"a": -0.5, "b": -1.0}, {"a": -0.5, "b": -1.0, "c": IMPOSSIBLE}]
     assert found.token_logprobs == [-3.0, IMPOSSIBLE]
     assert found.log_q == [None, None]
 
@@ -192,3 +212,30 @@ def test_head(running: Running) -> None:
     assert answer.headers["x-ignored-fields"] == "moon"
     tokens = found["usage"]
     assert tokens["total_tokens"] == tokens["prompt_tokens"] + tokens["completion_tokens"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_counts(running: Running, capsys: pytest.CaptureFixture[str], stream: bool) -> None:
+    """The metrics and the line of a request have its numbers of tokens."""
+    name = 'ancestral_prompt_values_total{bundle="llama"}'
+
+    def counted() -> float:
+        lines = running.http.get("/metrics").text.splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
+
+    before = counted()
+    body = {"model": "llama", "prompt": ["abc", "de"], "n": 2, "max_tokens": 3, "ignore_eos": True}
+    named = {"x-request-id": f"counts-{stream}"}
+    running.http.post("/v1/completions", json=body | {"stream": stream}, headers=named)
+    assert counted() == before + 5
+    lines = map(json.loads, capsys.readouterr().err.splitlines())
+    (line,) = (each for each in lines if each["id"] == named["x-request-id"])
+    assert (line["bundle"], line["prompt_tokens"], line["completion_tokens"]) == ("llama", 5, 12)
+
+
+def test_scope(running: Running) -> None:
+    """Rows share the beginnings of their prompts within a scope only."""
+    served = running.server.served["gru"]
+    body = CompletionRequest(model="gru", prompt=["a", "b"])
+    plan = plan_of(body, running.server, served, "someone")
+    assert {each.prefix_scope for each in plan.requests} == {"someone"}

@@ -33,8 +33,7 @@ async def chunks_of(
         include_usage: whether the last chunk has the numbers of tokens.
 
     Raises:
-        Refused: the queue is full, or the engine has failed. What goes wrong later is told in a
-            chunk, which is the last one.
+        Refused: the queue is full, or the engine has failed. A later error is a chunk, the last.
     """
     chunks = _Chunks(server, plan, include_usage=include_usage).all(request)
     # Up to the first yield: a queue that is full is answered before a response begins.

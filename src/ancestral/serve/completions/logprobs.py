@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from ancestral.serve.completions.scores import Scores
@@ -22,8 +23,8 @@ class Logprobs(BaseModel):
         token_logprobs: log-probability of each token given those before it; null where the model
             gives none: the start token, or the first token of a model without a start symbol.
         top_logprobs: the most probable tokens at each position, and the token itself, by their
-            texts. The entry of the token itself is its `token_logprobs`. Of other tokens with the
-            same text the most probable one is kept.
+            texts. If tokens have the same text, the entry is that of the most probable one; else
+            the entry of the token itself is its `token_logprobs`.
         text_offset: position of each token in the text of the choice, in characters. A token whose
             text is cut, or not part of the text, has the position at which it would be.
         ids: id of each token.
@@ -41,11 +42,10 @@ class Logprobs(BaseModel):
     @classmethod
     def joined(cls, parts: Sequence["Logprobs"]) -> "Logprobs":
         """Join those of consecutive parts of a choice."""
-        found = {
-            name: [value for part in parts for value in getattr(part, name)]
-            for name in parts[0].model_fields_set
-        }
-        return cls.model_construct(**found)
+        found = parts[0].model_copy()
+        for name in found.model_fields_set:
+            setattr(found, name, [value for part in parts for value in getattr(part, name)])
+        return found
 
 
 class Offsets:
@@ -109,16 +109,17 @@ class TokenWriter:
 
     def _top(self, scores: Scores, i: int, own: float) -> dict[str, float]:
         """Return the most probable tokens at a position, and the token itself."""
-        found: dict[str, float] = {}
-        # They come in order of their probabilities.
-        for each, nats in zip(
-            scores.top_ids[i].tolist(), _numbers(scores.top_log_p[i]), strict=True
-        ):
-            found.setdefault(self._text_of(each), nats)
-        found[self._text_of(scores.ids[i])] = own
+        ids, nats = scores.top_ids[i].tolist(), _numbers(scores.top_log_p[i])
+        # The token itself is first, so that its number is kept and not one that rounds elsewhere.
+        found = {self._text_of(scores.ids[i]): own}
+        for each, number in zip(ids, nats, strict=True):
+            text = self._text_of(each)
+            if each != scores.ids[i]:
+                found[text] = max(number, found.get(text, number))
         return found
 
 
-def _numbers(nats: "np.ndarray[tuple[int, ...], np.dtype[np.float32]]") -> list[float]:
+def _numbers(nats: NDArray[np.float32]) -> list[float]:
     """Return log-probabilities as numbers that JSON has."""
-    return np.where(np.isneginf(nats), IMPOSSIBLE, nats.astype(np.float64)).tolist()
+    found: list[float] = np.where(np.isneginf(nats), IMPOSSIBLE, nats.astype(np.float64)).tolist()
+    return found
