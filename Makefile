@@ -143,6 +143,6 @@ test-clients: $(STAMP) .clients/.installed ## test the server with programs that
 	$(BIN)/pytest -m clients tests/clients
 
 clean: ## remove everything that was built, cached or drawn, and .venv
-	rm -rf $(VENV) .browser .clients .peers demo build dist src/*.egg-info .coverage .coverage.* htmlcov .hypothesis \
-	  .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .browser .clients .peers demo build dist src/*.egg-info .coverage .coverage.* \
+	  htmlcov .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -13,7 +13,8 @@ const list = byId("token-list");
 
 export function open(found) {
   bundle = found;
-  byId("tokens").max = bundle.event_shape[0];
+  const [context] = bundle.event_shape;
+  Object.assign(byId("tokens"), { max: context, value: Math.min(64, context) });
   clear();
   legend(byId("text-legend"), MOST, " or more; drawn tokens are underlined");
 }
