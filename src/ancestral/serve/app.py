@@ -19,6 +19,8 @@ from ancestral.serve.access import Access
 from ancestral.serve.answers import error_response, refused_of
 from ancestral.serve.body import Body
 from ancestral.serve.guard import OPEN, Guard
+from ancestral.serve.inference import router as inference
+from ancestral.serve.inference.protocol import InferenceRequest, RepositoryRequest
 from ancestral.serve.refused import Refused
 from ancestral.serve.server import ClientGone, Server
 
@@ -27,8 +29,8 @@ _ABOUT = """Samples and exact likelihoods of the bundles that this server serves
 Log-probabilities are in nats. A sample is a function of the bundle, the seed, the index and the
 settings; other requests do not change it.
 """
-_ROUTERS = (health.router,)
-_BODIES: Sequence[type[Body]] = ()
+_ROUTERS = (health.router, inference.router)
+_BODIES: Sequence[type[Body]] = (InferenceRequest, RepositoryRequest)
 """Bodies that routes read themselves."""
 _GONE = 499
 """Status in the log of a request whose client went away; nobody receives it."""
