@@ -75,8 +75,9 @@ class Method:
 
 def methods_of(manifest: Manifest) -> Mapping[str, Method]:
     """Return the methods of a bundle by name; those whose graphs it does not have are left out."""
-    found, needed = _autoregressive(manifest), _AUTOREGRESSIVE
-    if manifest.latent is not None:
+    if manifest.latent is None:
+        found, needed = _autoregressive(manifest), _AUTOREGRESSIVE
+    else:
         found, needed = _latent(manifest, manifest.latent), _CODES if manifest.has_prior else _REAL
     return {name: found[name] for name in found if needed[name] <= manifest.graphs.keys()}
 
@@ -132,7 +133,9 @@ def _latent(manifest: Manifest, latent: Latent) -> dict[str, Method]:
     data = manifest.data
     x = _events(manifest)
     codes = latent.posterior == "codes"
-    z = Tensor("z", "INT64" if codes else "FP32", (-1, *latent.shape), "codes" if codes else "latents")
+    z = Tensor(
+        "z", "INT64" if codes else "FP32", (-1, *latent.shape), "codes" if codes else "latents"
+    )
     mean = Tensor("mean", "FP32", (-1, *data.event_shape), "E[x | z]", "levels")
     labels = Tensor("labels", "INT64", ROWS, "class of all events, or of each", optional=True)
     every = [labels] if manifest.has_prior else []
