@@ -241,7 +241,8 @@ def _whole(name: str, array: Array) -> Array:
     """
     if array.dtype.kind != "f":
         return array
-    wrong = first(~(np.isfinite(array) & (array == np.round(array)) & (np.abs(array) < _BEYOND)))
+    wide = array.astype(np.float64)
+    wrong = first(~(np.isfinite(wide) & (wide == np.round(wide)) & (np.abs(wide) < _BEYOND)))
     if wrong is not None:
-        raise InvalidInput(f"input {name}: expected integers, got {array[wrong]}{place(wrong)}")
-    return array.astype(np.int64)
+        raise InvalidInput(f"input {name}: expected integers, got {wide[wrong]}{place(wrong)}")
+    return wide.astype(np.int64)
