@@ -124,8 +124,8 @@ def _listed(name: str, array: Array) -> Iterator[bytes]:
         wrong = first(~np.isfinite(array))
         if wrong is not None:
             raise InvalidInput(
-                f"output {name}: {array[wrong]}{place(wrong)} is not a number of JSON; ask for "
-                f"the output with {BINARY}"
+                f"output {name}: expected finite numbers for JSON, got {array[wrong]}"
+                f"{place(wrong)}; set {BINARY} for this output"
             )
     flat = array.reshape(-1)
     for start in range(0, len(flat), _CHUNK):

@@ -192,11 +192,11 @@ def _written(
     return answer(head, outputs, arrays)
 
 
-def _named(error: InvalidInput, model: Model) -> InvalidInput:
+def _named(refusal: InvalidInput, model: Model) -> InvalidInput:
     """Return an error of the engine in the words of the protocol: its arguments are inputs."""
-    name = str(error).partition(":")[0]
+    name, _, error = str(refusal).partition(": ")
     known = {each.name for each in model.method.inputs}
-    return InvalidInput(f"input {error}") if name in known else error
+    return InvalidInput(f"input {name}: {error}") if name in known else refusal
 
 
 def _readiness(*, ready: bool) -> Response:

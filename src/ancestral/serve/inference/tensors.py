@@ -119,7 +119,7 @@ def arrays_of(
         found[each.name] = _whole(each.name, array) if "INT" in tensor.datatype else array
     for tensor in known:
         if not tensor.optional and tensor.name not in found:
-            raise InvalidInput(f"input {tensor.name}: expected {tensor}, got none")
+            raise InvalidInput(f"input {tensor.name}: {tensor} is required")
     if at != len(content):
         raise InvalidInput(
             f"body: expected {at:,} bytes of tensors after the JSON document, got {len(content):,}"
