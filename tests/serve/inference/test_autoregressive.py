@@ -2,11 +2,14 @@
 
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 
 from ancestral.engine import AutoregressiveEngine, Sampling
 from ancestral.engine.noise import Noise
+from ancestral.serve.keys import Keys
+from ancestral.serve.rows import Rows
 from tests.laws.laws import assert_close, assert_same_draws, limits, margins, start_values
 from tests.serve.conftest import Running, Serve
 from tests.serve.inference.wire import TYPES, document, infer, post
@@ -212,3 +215,33 @@ def test_a_graph_that_is_missing(running: Running) -> None:
     assert "step_filtered" in answer.json()["error"]
     assert running.http.get("/v2/health/ready").status_code == 200
     infer(running.http, "wavenet.sample", {})
+
+
+def test_stop_values_do_not_end_an_event(serve: Serve) -> None:
+    """Events of text are whole, as those of `Engine.sample`: a stop value is a value."""
+    running = serve("text")
+    engine = engine_of(running, "text")
+    assert engine.data.stop == (0,)
+    got = infer(running.http, "text.sample", {"n": one(N), "seed": one(1)})
+    right = engine.sample(N, seed=1)
+    assert (right.x[:, :-1] == 0).any()
+    assert_mostly_same(engine, got, right)
+
+
+def test_the_scope_of_a_key(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What rows begin with is shared among the requests of one key only."""
+    keys = Keys(("0123456789abcdef", "fedcba9876543210"))
+    running = serve("tiny", keys=keys)
+    thread = running.server.served["tiny"].thread
+    submit, scopes = thread.submit, []
+
+    def watched(rows: Rows) -> None:
+        scopes.append({row.request.prefix_scope for row in rows.rows})
+        submit(rows)
+
+    monkeypatch.setattr(thread, "submit", watched)
+    given, content = document({"labels": one(0), "n": one(2)}, binary=True)
+    for key in ("0123456789abcdef", "fedcba9876543210"):
+        with httpx.Client(base_url=running.url, headers={"Authorization": f"Bearer {key}"}) as http:
+            assert post(http, "tiny.sample", given, content).status_code == 200
+    assert scopes == [{keys.scope("0123456789abcdef")}, {keys.scope("fedcba9876543210")}]

@@ -36,12 +36,12 @@ class Answer:
     """The body of a response.
 
     Attributes:
-        document: JSON.
-        tensors: bytes of the binary tensors, in the order of the outputs.
+        content: a JSON document, and the bytes of the binary tensors in the order of the outputs.
+        document: bytes of the document.
     """
 
-    document: bytes
-    tensors: Sequence[bytes]
+    content: bytes
+    document: int
 
 
 def wanted(known: Sequence[Tensor], body: InferenceRequest) -> list[Wanted]:
@@ -102,7 +102,7 @@ def answer(
                 document += text
             document += b"]}"
     document += b"]}"
-    return Answer(bytes(document), tensors)
+    return Answer(b"".join([document, *tensors]), len(document))
 
 
 def bytes_of(tensors: Sequence[Tensor], rows: int) -> int:

@@ -156,11 +156,9 @@ async def _inferred(request: Request, found: Model) -> Response:
         raise _named(error, found) from error
     answered = await run_in_threadpool(_written, found, body, outputs, arrays)
     if not any(each.binary for each in outputs):
-        return Response(answered.document, headers=body.ignored, media_type="application/json")
-    headers = body.ignored | {HEADER: str(len(answered.document))}
-    return Response(
-        b"".join([answered.document, *answered.tensors]), headers=headers, media_type=_BINARY
-    )
+        return Response(answered.content, headers=body.ignored, media_type="application/json")
+    headers = body.ignored | {HEADER: str(answered.document)}
+    return Response(answered.content, headers=headers, media_type=_BINARY)
 
 
 def _read(
