@@ -318,3 +318,12 @@ def test_infinity_in_json() -> None:
     assert found.content[found.document :] == arrays["log_prob"].tobytes()
     with pytest.raises(InvalidInput, match=r"got -inf at index \(1,\); set binary_data"):
         answer({"model_name": "a"}, [Wanted(tensor, False)], arrays)
+
+
+def test_long_outputs_in_json() -> None:
+    """Outputs are written in pieces, and are one list."""
+    array = np.random.default_rng(1).normal(size=(3, 15_000)).astype(np.float32)
+    wanted = [Wanted(Tensor("mean", "FP32", (-1, 15_000), "E[x | z]"), False)]
+    (found,) = json.loads(answer({"id": "a"}, wanted, {"mean": array}).content)["outputs"]
+    assert found["shape"] == [3, 15_000]
+    assert np.array(found["data"], np.float32).tolist() == array.reshape(-1).tolist()

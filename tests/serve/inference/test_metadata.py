@@ -4,6 +4,7 @@ import pytest
 
 from ancestral import __version__
 from ancestral.engine import AutoregressiveEngine
+from ancestral.serve.inference.described import methods_of
 from ancestral.serve.keys import Keys
 from tests.serve.conftest import Running, Serve
 
@@ -107,6 +108,18 @@ def test_events_of_a_density_are_reals(running: Running) -> None:
         ("factor", [-1, 2, 2]),
         ("kl", [-1]),
     ]
+
+
+def test_methods_without_their_graphs(running: Running) -> None:
+    """A method whose graphs the bundle does not have is not a model."""
+    for bundle, graph, left in (
+        ("tiny", "log_prob", ["sample"]),
+        ("linear", "encode", ["sample", "decode"]),
+        ("codes", "decode", ["sample", "encode", "bound"]),
+    ):
+        manifest = running.server.served[bundle].manifest
+        graphs = {name: each for name, each in manifest.graphs.items() if name != graph}
+        assert list(methods_of(manifest.model_copy(update={"graphs": graphs}))) == left
 
 
 @pytest.mark.parametrize(
