@@ -1,22 +1,15 @@
-"""Wrong requests of the inference protocol are refused in one sentence, before memory is taken."""
+"""Wrong requests of the inference protocol are refused in one sentence."""
 
-import json
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
-from ancestral.errors import InvalidInput
-from ancestral.serve.inference import models
-from ancestral.serve.inference.answer import Wanted, answer
-from ancestral.serve.inference.tensors import Tensor
 from tests.serve.conftest import Running, Serve
-from tests.serve.inference.wire import HEADER, document, infer, post
+from tests.serve.inference.wire import HUGE, document, refused
 
 X = np.arange(18).reshape(2, 3, 3) % 3
 FINE = {"x": X, "labels": np.array([0])}
-HUGE = 10**4000
 
 
 @pytest.fixture(scope="module")
@@ -86,20 +79,7 @@ def flat(*values: Any) -> list[Any]:
 )
 def test_inputs(running: Running, x: Any, words: str) -> None:
     labels = tensor("labels", shape=[1], data=[0])
-    assert words in refused(running, {"inputs": [x, labels]})
-
-
-def refused(running: Running, given: Any, content: bytes = b"", model: str = "log_prob") -> str:
-    """Message of a request that must be refused with 400; the server goes on."""
-    answer = post(running.http, model if "." in model else f"tiny.{model}", given, content)
-    assert answer.status_code == 400, answer.text
-    assert list(answer.json()) == ["error"]
-    message = answer.json()["error"]
-    assert isinstance(message, str)
-    assert len(message) < 500
-    assert "\n" not in message
-    assert running.http.get("/v2/health/ready").status_code == 200
-    return message
+    assert words in refused(running.http, "tiny.log_prob", {"inputs": [x, labels]})
 
 
 def one(name: str, value: Any, datatype: str = "INT64") -> dict[str, Any]:
@@ -177,7 +157,9 @@ def one(name: str, value: Any, datatype: str = "INT64") -> dict[str, Any]:
     ],
 )
 def test_values(running: Running, model: str, inputs: list[Any], words: str) -> None:
-    assert words in refused(running, {"inputs": inputs}, model=model)
+    assert words in refused(
+        running.http, model if "." in model else f"tiny.{model}", {"inputs": inputs}
+    )
 
 
 @pytest.mark.parametrize(
@@ -201,7 +183,7 @@ def test_values(running: Running, model: str, inputs: list[Any], words: str) -> 
 )
 def test_fields(running: Running, fields: dict[str, Any], words: str) -> None:
     given, _ = document(FINE, binary=False)
-    assert words in refused(running, given | fields)
+    assert words in refused(running.http, "tiny.log_prob", given | fields)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"5", b"\xff", b"null", b"[" * 100_000])
@@ -209,73 +191,6 @@ def test_documents(running: Running, content: bytes) -> None:
     answer = running.http.post("/v2/models/tiny.log_prob/infer", content=content)
     assert answer.status_code == 400
     assert isinstance(answer.json()["error"], str)
-
-
-def with_size(size: Any) -> Callable[[dict[str, Any]], None]:
-    def change(given: dict[str, Any]) -> None:
-        given["inputs"][0]["parameters"]["binary_data_size"] = size
-
-    return change
-
-
-def with_shape(*shape: int) -> Callable[[dict[str, Any]], None]:
-    def change(given: dict[str, Any]) -> None:
-        count = 8
-        for size in shape:
-            count *= size
-        given["inputs"][0] |= {"shape": shape, "parameters": {"binary_data_size": count}}
-
-    return change
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (with_size(143), "input x: expected binary_data_size 144 for INT64 [2, 3, 3], got 143"),
-        (with_size(0), "got 0"),
-        (with_size(-144), "got -144"),
-        (with_size("144"), "got '144'"),
-        (with_size(144.0), "got 144.0"),
-        (with_size(True), "got True"),
-        (with_size(None), "got None"),
-        (with_size(HUGE), "got an integer of"),
-        (with_shape(3, 3, 3), "input x: expected 216 bytes after the JSON document, got 152"),
-        (with_shape(2**62, 3, 3), "bytes after the JSON document, got 152"),
-        (with_shape(10**400, 3, 3), "bytes after the JSON document, got 152"),
-        (
-            with_shape(1, 3, 3),
-            "body: expected 80 bytes of tensors after the JSON document, got 152",
-        ),
-    ],
-)
-def test_sizes(running: Running, change: Callable[[dict[str, Any]], None], words: str) -> None:
-    """A claimed size that is not what came is refused; 2^62 rows would not fit in any memory."""
-    given, content = document(FINE, binary=True)
-    change(given)
-    assert words in refused(running, given, content)
-
-
-@pytest.mark.parametrize("header", ["-1", "1e3", "x", "", "99999", "9" * 5000, "\u0663", "5 5"])
-def test_the_header(running: Running, header: str) -> None:
-    given, content = document(FINE, binary=True)
-    answer = running.http.post(
-        "/v2/models/tiny.log_prob/infer",
-        content=json.dumps(given).encode() + content,
-        headers={HEADER: header.encode()},
-    )
-    assert answer.status_code == 400
-    assert "inference-header-content-length: expected an integer in 0 .." in answer.json()["error"]
-
-
-def test_a_header_that_is_missing(running: Running) -> None:
-    """Bytes without the header are not JSON; binary inputs without bytes are refused."""
-    given, content = document(FINE, binary=True)
-    text = json.dumps(given).encode()
-    path = "/v2/models/tiny.log_prob/infer"
-    assert running.http.post(path, content=text + content).status_code == 400
-    answer = running.http.post(path, content=text)
-    assert answer.status_code == 400
-    assert "has to give the bytes of the document" in answer.json()["error"]
 
 
 def test_an_encoding(running: Running) -> None:
@@ -298,32 +213,3 @@ def test_the_list_of_models(running: Running) -> None:
         answer = running.http.post("/v2/repository/index", content=content)
         assert answer.status_code == 400
         assert isinstance(answer.json()["error"], str)
-
-
-def test_outputs_that_are_too_large(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows whose outputs would be too large are refused before they are drawn."""
-    monkeypatch.setattr(models, "LARGEST", 3 * (9 * 8 + 8 + 8 + 8))
-    given = {"labels": np.array([0]), "n": np.array([3])}
-    infer(running.http, "tiny.sample", given)
-    given["n"] = np.array([4])
-    message = refused(running, *document(given, binary=True), model="sample")
-    assert "bytes of outputs, got 4 rows" in message
-
-
-def test_infinity_in_json() -> None:
-    """-inf, the log of a probability of 0, is in bytes but not in JSON."""
-    tensor = Tensor("log_prob", "FP64", (-1,), "log p(x)", "nats")
-    arrays = {"log_prob": np.array([-1.0, -np.inf])}
-    found = answer({"model_name": "a"}, [Wanted(tensor, True)], arrays)
-    assert found.content[found.document :] == arrays["log_prob"].tobytes()
-    with pytest.raises(InvalidInput, match=r"got -inf at index \(1,\); set binary_data"):
-        answer({"model_name": "a"}, [Wanted(tensor, False)], arrays)
-
-
-def test_long_outputs_in_json() -> None:
-    """Outputs are written in pieces, and are one list."""
-    array = np.random.default_rng(1).normal(size=(3, 15_000)).astype(np.float32)
-    wanted = [Wanted(Tensor("mean", "FP32", (-1, 15_000), "E[x | z]"), False)]
-    (found,) = json.loads(answer({"id": "a"}, wanted, {"mean": array}).content)["outputs"]
-    assert found["shape"] == [3, 15_000]
-    assert np.array(found["data"], np.float32).tolist() == array.reshape(-1).tolist()

@@ -23,6 +23,8 @@ TYPES = {
     "FP64": "<f8",
     "BOOL": "|b1",
 }
+HUGE = 10**4000
+"""An integer that fits nowhere."""
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -56,6 +58,19 @@ def post(
     text = json.dumps(given).encode()
     headers = {HEADER: str(len(text))} if content else {}
     return http.post(f"/v2/models/{model}/infer", content=text + content, headers=headers)
+
+
+def refused(http: httpx.Client, model: str, given: Mapping[str, Any], content: bytes = b"") -> str:
+    """Message of a request that must be refused with 400; the server goes on."""
+    answer = post(http, model, given, content)
+    assert answer.status_code == 400, answer.text
+    assert list(answer.json()) == ["error"]
+    message = answer.json()["error"]
+    assert isinstance(message, str)
+    assert len(message) < 500
+    assert "\n" not in message
+    assert http.get("/v2/health/ready").status_code == 200
+    return message
 
 
 def infer(
