@@ -120,7 +120,7 @@ def test_slots_are_freed_when_a_client_goes_away(serve: Serve) -> None:
         assert running.server.served["tiny"].thread.waiting > 1000
     begin = time.monotonic()
     running.idle()
-    assert time.monotonic() - begin < 1
+    assert time.monotonic() - begin < 5
 
 
 def test_an_error_after_the_stream_has_begun(running: Running) -> None:

@@ -239,7 +239,7 @@ def _listed(values: NDArray[Any]) -> str:
         return json.dumps(plain.tolist(), allow_nan=False, separators=(",", ":"))
     if values[0].size > _PART:
         return f"[{','.join(map(_listed, values))}]"
-    # Each part is a list, of which only the entries are kept.
+    # Each part is a list, and its brackets are left out.
     return f"[{','.join(_listed(part)[1:-1] for part in _parts(values, values[0].size))}]"
 
 

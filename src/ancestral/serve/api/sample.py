@@ -1,16 +1,12 @@
 """/v1/ancestral/sample: events of a model. Those of autoregressive models are drawn in slots."""
 
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from ancestral.dataspec import DataSpec
 from ancestral.engine import (
     AutoregressiveEngine,
     Delta,
@@ -27,16 +23,15 @@ from ancestral.serve.api.arrays import (
     Labels,
     Values,
     array,
-    by_sites,
     check_size,
     each_label,
     labels_of,
 )
+from ancestral.serve.api.drawn_events import DrawnEvents
 from ancestral.serve.api.jobs import Fields, JobBody, Target, Work, fields_of
 from ancestral.serve.calls import Report
 from ancestral.serve.graphs import check_graphs, check_sampling
 from ancestral.serve.server import scope_of
-from ancestral.units import bits_per_dim
 
 Seed = Annotated[int, Field(ge=0, le=2**64 - 1)]
 Index = Annotated[int, Field(ge=0, le=2**32 - 1)]
@@ -194,63 +189,7 @@ def sample(target: Target, body: SampleBody) -> Work:
     return Work(run, body.n)
 
 
-@dataclass(frozen=True, slots=True)
-class _Events:
-    """Events to draw in slots.
-
-    Attributes:
-        data: the space of events.
-        observed: values by positions, [n, t], -1 where free.
-        labels: labels as the graphs take them, [n]; None without classes.
-        requests: a request for each event.
-    """
-
-    data: DataSpec
-    observed: NDArray[np.int64]
-    labels: NDArray[np.int64] | None
-    requests: Sequence[Request]
-
-    @property
-    def free(self) -> int:
-        """Number of values that the slots report: those from the first free one of each event."""
-        return int(np.logical_or.accumulate(self.observed < 0, axis=1).sum())
-
-    def joined(self, parts: Sequence[Sequence[Delta]], *, positions: bool) -> Fields:
-        """Return the fields of the answer.
-
-        Args:
-            parts: what was drawn of each event, in order.
-            positions: whether the log-probability of each position is asked for.
-        """
-        values = self.observed.copy()
-        log_p, log_q = (np.zeros(values.shape, np.float32) for _ in range(2))
-        for row, deltas in enumerate(parts):
-            at = 0
-            for delta in deltas:
-                if delta.prompt_log_p is not None:
-                    at = len(delta.prompt_log_p)
-                    log_p[row, :at] = delta.prompt_log_p
-                new = slice(at, at + len(delta.values))
-                values[row, new], log_p[row, new], log_q[row, new] = (
-                    delta.values,
-                    delta.log_p,
-                    delta.log_q,
-                )
-                at = new.stop
-        log_prob = log_p.sum(axis=1, dtype=np.float64)
-        found = {
-            "x": self.data.in_place(values),
-            "log_prob": log_prob,
-            "log_q": log_q.sum(axis=1, dtype=np.float64),
-            "labels": self.labels,
-            "seed": self.requests[0].seed,
-            "first_index": self.requests[0].index,
-            "bits_per_dim": bits_per_dim(log_prob, self.data.event_shape),
-        }
-        return found | ({"position_log_prob": by_sites(log_p, self.data)} if positions else {})
-
-
-def _events(engine: AutoregressiveEngine, body: SampleBody, scope: str) -> _Events:
+def _events(engine: AutoregressiveEngine, body: SampleBody, scope: str) -> DrawnEvents:
     """Return the events of a body, checked, so that the slots refuse none of them.
 
     Raises:
@@ -276,7 +215,7 @@ def _events(engine: AutoregressiveEngine, body: SampleBody, scope: str) -> _Even
         )
         for i, row in enumerate(data.in_place(observed))
     ]
-    return _Events(data, observed, engine.labels(labels, n), requests)
+    return DrawnEvents(data, observed, engine.labels(labels, n), requests)
 
 
 def _latent(target: Target, body: SampleBody, engine: LatentEngine) -> Work:
