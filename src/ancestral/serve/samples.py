@@ -1,6 +1,6 @@
 """Samples of an autoregressive model, drawn in slots among the requests of other clients."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,98 +28,113 @@ class Draw:
 
 
 @dataclass(frozen=True, slots=True)
-class _Checked:
-    """The rows of a draw.
+class Drawn:
+    """What was drawn.
 
     Attributes:
+        samples: the samples of `Engine.sample`.
+        log_p: log p of each value under the model, by positions, in nats, [n, t].
+    """
+
+    samples: Samples
+    log_p: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class SlotDraw:
+    """The rows of a draw, checked, so that the slots refuse none of them.
+
+    Attributes:
+        engine: the engine.
         requests: a request for each row.
         observed: values to keep by positions, [n, t] (perhaps a view of one row), -1 where free.
         label: label of each row, [n]; None without classes.
     """
 
+    engine: AutoregressiveEngine
     requests: Sequence[Request]
     observed: NDArray[np.int64]
     label: NDArray[np.int64] | None
 
+    @classmethod
+    def checked(cls, engine: AutoregressiveEngine, wanted: Draw, scope: str) -> "SlotDraw":
+        """Return the rows of a draw, with the checks of `Engine.sample`.
 
-async def draw(server: Server, served: Served, wanted: Draw, scope: str) -> Samples:
-    """Return the samples of `Engine.sample`, drawn one request for each row.
+        Args:
+            engine: the engine.
+            wanted: what to draw.
+            scope: scope in which the beginnings of prompts are shared.
 
-    They are equal but at near ties, and the log-probabilities agree within the tolerance of the
-    backend. If the task is cancelled, the slots are freed.
+        Raises:
+            InvalidInput: an argument is not valid for the model.
+            Refused: the bundle does not have the graph that the settings need.
+        """
+        n, data = whole("n", wanted.n, 1), engine.data
+        arguments.noise(wanted.seed, wanted.first_index, n)
+        check_sampling(engine, wanted.sampling)
+        label = engine.labels(wanted.labels, n)
+        observed = inputs.observed(wanted.observed, n, data, engine.first_position)
+        # One event for all rows is a view without a stride, and is kept once.
+        several = observed.strides[0] > 0 and n > 1
+        events = data.in_place(np.array(observed if several else observed[:1]))
+        requests = [
+            Request(
+                observed=None if wanted.observed is None else events[i if several else 0],
+                label=None if label is None or label[i] == data.num_classes else int(label[i]),
+                seed=wanted.seed,
+                index=wanted.first_index + i,
+                sampling=wanted.sampling,
+                stop=(),
+                prefix_scope=scope,
+            )
+            for i in range(n)
+        ]
+        return cls(engine, requests, observed, label)
 
-    Args:
-        server: the server.
-        served: the bundle.
-        wanted: what to draw.
-        scope: scope in which the beginnings of prompts are shared.
+    async def run(
+        self, server: Server, served: Served, report: Callable[[int, int], None] | None = None
+    ) -> Drawn:
+        """Draw the rows. If the task is cancelled, the slots are freed.
 
-    Raises:
-        InvalidInput: an argument is not valid for the model.
-        Refused: the queue is full, the engine failed, or the bundle has another kind.
-    """
-    engine = served.autoregressive()
-    checked = await run_in_threadpool(_checked, engine, wanted, scope)
-    found: list[list[Delta]] = [[] for _ in checked.requests]
-    async with server.drawn(served, checked.requests) as rows:
-        async for place, delta in rows:
-            found[place].append(delta)
-    return await run_in_threadpool(_joined, engine, checked, found, wanted.first_index)
+        Values are those of `Engine.sample` but at near ties, and log-probabilities agree within the
+        tolerance of the backend.
 
+        Args:
+            server: the server.
+            served: the bundle.
+            report: called as `report(done, total)` with numbers of values.
 
-def _checked(engine: AutoregressiveEngine, wanted: Draw, scope: str) -> _Checked:
-    """Return the rows of a draw, with the checks of `Engine.sample`.
+        Raises:
+            Refused: the queue is full, or the engine failed.
+        """
+        parts: list[list[Delta]] = [[] for _ in self.requests]
+        done, total = 0, int(np.logical_or.accumulate(self.observed < 0, axis=1).sum())
+        async with server.drawn(served, self.requests) as rows:
+            async for place, delta in rows:
+                parts[place].append(delta)
+                done += len(delta.values)
+                if report is not None:
+                    report(done, total)
+        return await run_in_threadpool(self._joined, parts)
 
-    Raises:
-        InvalidInput: an argument is not valid for the model.
-        Refused: the bundle does not have the graph that the settings need.
-    """
-    n, data = whole("n", wanted.n, 1), engine.data
-    arguments.noise(wanted.seed, wanted.first_index, n)
-    check_sampling(engine, wanted.sampling)
-    label = engine.labels(wanted.labels, n)
-    observed = inputs.observed(wanted.observed, n, data, engine.first_position)
-    # One event for all rows is a view without a stride, and is kept once.
-    several = observed.strides[0] > 0 and n > 1
-    events = data.in_place(np.array(observed if several else observed[:1]))
-    requests = [
-        Request(
-            observed=None if wanted.observed is None else events[i if several else 0],
-            label=None if label is None or label[i] == data.num_classes else int(label[i]),
-            seed=wanted.seed,
-            index=wanted.first_index + i,
-            sampling=wanted.sampling,
-            stop=(),
-            prefix_scope=scope,
+    def _joined(self, parts: Sequence[Sequence[Delta]]) -> Drawn:
+        """Put what was drawn of each row together."""
+        values = np.array(self.observed)
+        log_p, log_q = (np.zeros(values.shape, np.float32) for _ in range(2))
+        for row, deltas in enumerate(parts):
+            at = 0
+            for delta in deltas:
+                if delta.prompt_log_p is not None:
+                    at = len(delta.prompt_log_p)
+                    log_p[row, :at] = delta.prompt_log_p
+                new = slice(at, at + len(delta.values))
+                values[row, new], log_p[row, new] = delta.values, delta.log_p
+                log_q[row, new], at = delta.log_q, new.stop
+        samples = Samples(
+            self.engine.data.in_place(values),
+            log_p.sum(axis=1, dtype=np.float64),
+            log_q.sum(axis=1, dtype=np.float64),
+            self.label,
+            self.requests[0].index,
         )
-        for i in range(n)
-    ]
-    return _Checked(requests, observed, label)
-
-
-def _joined(
-    engine: AutoregressiveEngine,
-    checked: _Checked,
-    found: Sequence[Sequence[Delta]],
-    first_index: int,
-) -> Samples:
-    """Return what the rows drew as samples."""
-    n, t = checked.observed.shape
-    values = np.array(checked.observed)
-    log_p, log_q = np.zeros((n, t), np.float32), np.zeros((n, t), np.float32)
-    for i, deltas in enumerate(found):
-        prompt = deltas[0].prompt_log_p
-        begin = 0 if prompt is None else len(prompt)
-        log_p[i, :begin] = 0 if prompt is None else prompt
-        for delta in deltas:
-            end = begin + len(delta.values)
-            values[i, begin:end], log_p[i, begin:end] = delta.values, delta.log_p
-            log_q[i, begin:end] = delta.log_q
-            begin = end
-    return Samples(
-        engine.data.in_place(values),
-        log_p.sum(axis=1, dtype=np.float64),
-        log_q.sum(axis=1, dtype=np.float64),
-        checked.label,
-        first_index,
-    )
+        return Drawn(samples, log_p)

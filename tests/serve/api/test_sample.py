@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ancestral.engine import LatentEngine, Request, Sampling
-from ancestral.serve.api import sample as api
+from ancestral.serve import samples
 from ancestral.serve.keys import Keys
 from tests.conftest import Load, autoregressive
 from tests.serve.api.conftest import post, refused
@@ -113,7 +113,7 @@ def test_company_planted(running: Running, load: Load, monkeypatch: pytest.Monke
         wanted = expected(load, body)
         check(post(running, "sample", **body), wanted, body)
         with monkeypatch.context() as patch:
-            patch.setattr(api, "Request", functools.partial(faulty, fault))
+            patch.setattr(samples, "Request", functools.partial(faulty, fault))
             found = post(running, "sample", **body)
         with pytest.raises(AssertionError):
             check(found, wanted, body)
@@ -127,7 +127,7 @@ def test_prefixes_are_shared_by_one_key_only(serve: Serve, monkeypatch: pytest.M
         scopes.append(fields["prefix_scope"])
         return Request(**fields)
 
-    monkeypatch.setattr(api, "Request", recorded)
+    monkeypatch.setattr(samples, "Request", recorded)
     for key in (*keys, keys[0]):
         headers = {"authorization": f"Bearer {key}"}
         body = {"model": TINY, "labels": 0}

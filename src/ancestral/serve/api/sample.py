@@ -5,17 +5,8 @@ from typing import Annotated
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.concurrency import run_in_threadpool
 
-from ancestral.engine import (
-    AutoregressiveEngine,
-    Delta,
-    LatentEngine,
-    Request,
-    Sampling,
-    arguments,
-    inputs,
-)
+from ancestral.engine import LatentEngine, Sampling
 from ancestral.errors import InvalidInput
 from ancestral.sampling import HOTTEST, MOST_BIAS, MOST_PENALTY, MOST_REPETITION
 from ancestral.serve.api.arrays import (
@@ -23,15 +14,16 @@ from ancestral.serve.api.arrays import (
     Labels,
     Values,
     array,
+    by_sites,
     check_size,
-    each_label,
     labels_of,
 )
-from ancestral.serve.api.drawn_events import DrawnEvents
 from ancestral.serve.api.jobs import Fields, JobBody, Target, Work, fields_of
 from ancestral.serve.calls import Report
 from ancestral.serve.graphs import check_graphs, check_sampling
+from ancestral.serve.samples import Draw, SlotDraw
 from ancestral.serve.server import scope_of
+from ancestral.units import bits_per_dim
 
 Seed = Annotated[int, Field(ge=0, le=2**64 - 1)]
 Index = Annotated[int, Field(ge=0, le=2**32 - 1)]
@@ -173,49 +165,27 @@ def sample(target: Target, body: SampleBody) -> Work:
         return _latent(target, body, engine)
     engine = target.served.autoregressive()
     _refuse("latent variable", mean=body.mean)
-    events = _events(engine, body, scope_of(target.request))
+    wanted = Draw(
+        n=body.n,
+        labels=labels_of(body.labels),
+        seed=seed_of(body.seed),
+        first_index=body.first_index,
+        sampling=body.sampling,
+        observed=None if body.observed is None else array("observed", body.observed),
+    )
+    rows = SlotDraw.checked(engine, wanted, scope_of(target.request))
 
     async def run(report: Report | None) -> Fields:
-        parts: list[list[Delta]] = [[] for _ in events.requests]
-        done, total = 0, events.free
-        async with target.server.drawn(target.served, events.requests) as rows:
-            async for place, delta in rows:
-                parts[place].append(delta)
-                done += len(delta.values)
-                if report is not None:
-                    report(done, total)
-        return await run_in_threadpool(events.joined, parts, positions=body.positions)
+        drawn = await rows.run(target.server, target.served, report)
+        found = fields_of(drawn.samples) | {
+            "seed": wanted.seed,
+            "bits_per_dim": bits_per_dim(drawn.samples.log_prob, engine.data.event_shape),
+        }
+        if body.positions:
+            found["position_log_prob"] = by_sites(drawn.log_p, engine.data)
+        return found
 
     return Work(run, body.n)
-
-
-def _events(engine: AutoregressiveEngine, body: SampleBody, scope: str) -> DrawnEvents:
-    """Return the events of a body, checked, so that the slots refuse none of them.
-
-    Raises:
-        InvalidInput: a field has a wrong value.
-        Refused: the bundle cannot draw with these settings.
-    """
-    n, data, sampling = body.n, engine.data, body.sampling
-    check_sampling(engine, sampling)
-    labels = labels_of(body.labels)
-    each = each_label(engine, labels, n)
-    noise = arguments.noise(seed_of(body.seed), body.first_index, n)
-    values = None if body.observed is None else array("observed", body.observed)
-    observed = inputs.observed(values, n, data, engine.first_position)
-    requests = [
-        Request(
-            observed=row,
-            label=each[i],
-            seed=noise.seed,
-            index=noise.first_index + i,
-            sampling=sampling,
-            stop=(),
-            prefix_scope=scope,
-        )
-        for i, row in enumerate(data.in_place(observed))
-    ]
-    return DrawnEvents(data, observed, engine.labels(labels, n), requests)
 
 
 def _latent(target: Target, body: SampleBody, engine: LatentEngine) -> Work:

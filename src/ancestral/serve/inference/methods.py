@@ -16,7 +16,7 @@ from ancestral.serve.calls import Report
 from ancestral.serve.graphs import check_graphs, check_sampling
 from ancestral.serve.inference.models import Model
 from ancestral.serve.inference.tensors import Array
-from ancestral.serve.samples import Draw, draw
+from ancestral.serve.samples import Draw, SlotDraw
 from ancestral.serve.server import Server
 
 Arrays = Mapping[str, Array]
@@ -73,7 +73,9 @@ async def _samples(server: Server, model: Model, given: Arrays, scope: str) -> d
         sampling=settings,
         observed=given.get("observed"),
     )
-    found = await draw(server, model.served, wanted, scope)
+    engine = model.served.autoregressive()
+    rows = await run_in_threadpool(SlotDraw.checked, engine, wanted, scope)
+    found = (await rows.run(server, model.served)).samples
     outputs: dict[str, Array] = {"x": found.x, "log_prob": found.log_prob, "log_q": found.log_q}
     return outputs | {"seed": np.array([seed], np.uint64)}
 
