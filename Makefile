@@ -29,8 +29,8 @@ COMPUTING := tests/laws tests/engine tests/export tests/likelihoods tests/models
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-all test-old-cpu test-install test-clients checks docs docs-links gpu bench \
-  peers kernels-table clean
+.PHONY: help install demo test test-all test-old-cpu test-install test-clients checks docs \
+  docs-links gpu bench peers kernels-table clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
