@@ -65,6 +65,7 @@ CASES: list[tuple[str, Any, str]] = [
     ("frequency_penalty", False, "valid number"),
     ("logit_bias", [], "expected an object"),
     ("logit_bias", {"a": 1}, "valid integer"),
+    ("logit_bias", {"9" * 5000: 1}, "exceeded maximum size"),
     ("logit_bias", {"293": 1}, "in 0 .. 292"),
     ("logit_bias", {"-1": 1}, "integer in 0"),
     ("logit_bias", {"1": 1e9}, "in [-1000, 1000]"),
