@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from numbers import Real
 from typing import Any, TypeVar
 
@@ -188,11 +188,15 @@ def first(wrong: NDArray[np.bool_] | np.bool_) -> tuple[int, ...] | None:
 def concatenated(parts: Sequence[T]) -> T:
     """Concatenate the arrays of dataclasses of consecutive rows.
 
-    Fields that are not arrays are taken from the first dataclass.
+    A field may be such a dataclass itself. Other fields are taken from the first one.
     """
-    names = [field.name for field in fields(parts[0])]
-    arrays = [name for name in names if isinstance(getattr(parts[0], name), np.ndarray)]
-    rows = {name: np.concatenate([getattr(part, name) for part in parts]) for name in arrays}
+    rows: dict[str, Any] = {}
+    for name in (field.name for field in fields(parts[0])):
+        values = [getattr(part, name) for part in parts]
+        if isinstance(values[0], np.ndarray):
+            rows[name] = np.concatenate(values)
+        elif is_dataclass(values[0]):
+            rows[name] = concatenated(values)
     return replace(parts[0], **rows)
 
 
