@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from ancestral.arrays import shown
-from ancestral.excerpts import cut, expectation
+from ancestral.excerpts import LONGEST_VALUE, cut, expectation
 from ancestral.serve.refused import Refused
 
 B = TypeVar("B", bound="Body")
@@ -57,7 +57,7 @@ def parse(content: bytes, model: type[B]) -> B:
         if problem["type"] == "json_invalid":
             reason = problem["msg"].removeprefix("Invalid JSON: ")
             raise Refused(400, f"body: expected JSON: {reason}", code="invalid_json") from error
-        field = ".".join(str(each) for each in problem["loc"]) or "body"
+        field = cut(".".join(str(each) for each in problem["loc"]), LONGEST_VALUE) or "body"
         got = "" if problem["type"] == "missing" else f", got {shown(problem['input'])}"
         message = f"{field}: {expectation(problem['msg'])}{got}"
         raise Refused(

@@ -61,12 +61,12 @@ def busy(waiting: int, seconds: float) -> Refused:
 
     Args:
         waiting: number of requests that wait.
-        seconds: estimated seconds until one of them gets a slot.
+        seconds: estimated seconds until there is room.
     """
     after = str(max(1, min(60, round(seconds))))
     return Refused(
         429,
-        f"the queue is full: {waiting} requests wait for a slot; try again after {after} s",
+        f"the queue is full: {waiting} requests wait; try again after {after} s",
         headers={"Retry-After": after},
     )
 
@@ -82,10 +82,10 @@ def stopping() -> Refused:
 
 
 def failed() -> Refused:
-    """Return what a request gets whose engine failed while it was drawn, or is being opened."""
+    """Return what a request gets whose engine failed while it was drawn, or is not open."""
     return Refused(
         503,
-        "the engine of this bundle failed and is opened anew; try again later",
-        code="engine_failed",
+        "the engine of this bundle is being opened, or failed and is opened anew; try again later",
+        code="engine_unavailable",
         headers={"Retry-After": "5"},
     )
