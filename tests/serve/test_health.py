@@ -1,8 +1,5 @@
 """Health, metrics and information; keys, limits and errors that hold for every route."""
 
-import json
-import socket
-import time
 from pathlib import Path
 
 import pytest

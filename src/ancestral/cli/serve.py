@@ -87,7 +87,9 @@ def serve(  # noqa: PLR0913 - the options of a command
     ] = 1024,
     drain: Annotated[
         float,
-        _limit(metavar="SECONDS", min=0, max=_DAY, help="Seconds that requests have after SIGTERM."),
+        _limit(
+            metavar="SECONDS", min=0, max=_DAY, help="Seconds that requests have after SIGTERM."
+        ),
     ] = 30.0,
     log_contents: Annotated[
         bool,

@@ -48,10 +48,7 @@ class Access:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begin, given = time.monotonic(), Headers(scope=scope).get(REQUEST_ID, "")
-        # A client's own id is kept, so that its log and ours can be joined.
-        fine = given.isascii() and given.isprintable() and 0 < len(given) <= _LONGEST_ID
-        name = given if fine else uuid.uuid4().hex
+        begin, name = time.monotonic(), _id_of(scope)
         notes = scope[NOTES] = dict[str, Any]()
         status, body = 0, bytearray()
 
@@ -82,18 +79,27 @@ class Access:
                 raise
             await error_response(scope["path"], stopping())(scope, receive, naming)
         finally:
-            seconds = time.monotonic() - begin
-            route = getattr(scope.get("route"), "path", "other")
-            method = scope["method"] if scope["method"] in _METHODS else "other"
-            self._metrics.requests.labels(route, method, str(status)).inc()
-            self._metrics.seconds.labels(route).observe(seconds)
-            line = {
-                "id": name,
-                "method": cut(scope["method"], _LONGEST_ID),
-                "path": cut(scope["path"]),
-                "status": status,
-                "seconds": round(seconds, 6),
-            }
             if self._contents:
-                line["body"] = body.decode(errors="replace")
-            self._log(line | notes)
+                notes["body"] = body.decode(errors="replace")
+            self._count(scope, status, time.monotonic() - begin, {"id": name} | notes)
+
+    def _count(self, scope: Scope, status: int, seconds: float, notes: dict[str, Any]) -> None:
+        """Count a request, and write its line."""
+        route = getattr(scope.get("route"), "path", "other")
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        self._metrics.requests.labels(route, method, str(status)).inc()
+        self._metrics.seconds.labels(route).observe(seconds)
+        line = {
+            "method": cut(scope["method"], _LONGEST_ID),
+            "path": cut(scope["path"]),
+            "status": status,
+            "seconds": round(seconds, 6),
+        }
+        self._log(line | notes)
+
+
+def _id_of(scope: Scope) -> str:
+    """Return the id of a request: the client's own, so that its log and ours can be joined."""
+    given = Headers(scope=scope).get(REQUEST_ID, "")
+    fine = given.isascii() and given.isprintable() and 0 < len(given) <= _LONGEST_ID
+    return given if fine else uuid.uuid4().hex

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ancestral.errors import BundleError, InvalidInput, NotADistribution
 from ancestral.serve.engine_thread import EngineThread
@@ -112,8 +112,9 @@ class Calls:
         self._running += 1
         running = loop.run_in_executor(self._pool, timed)
         running.add_done_callback(self._done)
+        either: set[asyncio.Future[Any]] = {running, pending.told}
         try:
-            await asyncio.wait({running, pending.told}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if not running.done():
                 raise stopping()
             return self._result(running)

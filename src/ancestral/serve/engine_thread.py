@@ -53,7 +53,7 @@ class EngineThread(threading.Thread):
         self._gone: set[Rows] = set()
         self._doubted = self._stopping = self._dropping = self._failed = False
         self._openings: deque[float] = deque(maxlen=OPENINGS)
-        self._slots, self._rate = 0, 1.0
+        self._slots, self._rate, self._pause = 0, 1.0, 0.0
 
     @property
     def ready(self) -> bool:
@@ -117,9 +117,9 @@ class EngineThread(threading.Thread):
         self.opened()
 
     def cancel(self, rows: Rows) -> None:
-        """Free the slots of a call whose client has gone."""
+        """Free the slots of a call whose client has gone, and its places in line."""
         with self._changed:
-            self._gone.add(rows)
+            self._forget(rows)
             self._changed.notify()
 
     def examine(self) -> None:
@@ -143,16 +143,19 @@ class EngineThread(threading.Thread):
             except BaseException as error:  # noqa: BLE001 - whatever it is, the clients are told
                 self._fail(error)
             # Not in the block above: the error's traceback holds the engine that failed.
-            self._wait_to_open()
+            if self.refusal is None:
+                self._wait_to_open()
 
     def _fail(self, error: BaseException) -> None:
         """Tell all clients that the engine failed."""
-        opened = self.engine is not None or self._failed
+        was_open, first = self.engine is not None, self.engine is None and not self._failed
+        # What kept the bundle from being opened may take a while to end.
+        self._pause = 0.0 if was_open else MINUTE / OPENINGS
         with self._changed:
             self.engine, self._failed = None, True
         self._metrics.failed()
         self._end_all(failed())
-        if not opened:
+        if first:
             self.refusal = error
             return
         error_text = log_lines.trace(error)
@@ -229,24 +232,26 @@ class EngineThread(threading.Thread):
         refused: list[tuple[Rows, InvalidInput]] = []
         with self._changed:
             gone, self._gone = self._gone, set()
-            if gone:
-                self._waiting = deque(row for row in self._waiting if row.rows not in gone)
             for number, row in self._drawing.items():
                 if row.rows in gone:
                     desk.cancel(number)
             while self._waiting and desk.room > 0:
+                # The row leaves the line last: whatever `offer` raises, its client is told.
                 row = self._waiting[0]
-                if row.rows not in self._gone:
-                    try:
-                        self._drawing[desk.offer(row.request)] = row
-                    except InvalidInput as error:
-                        # Its cause does not name the request by its number at the desk.
-                        cause = error.__cause__
-                        refused.append((row.rows, InvalidInput(str(cause or error))))
-                        self._gone.add(row.rows)
-                # Only now: whatever `offer` raises, the row is still among those that are told.
-                self._waiting.popleft()
+                try:
+                    self._drawing[desk.offer(row.request)] = row
+                except InvalidInput as error:
+                    # Its cause does not name the request by its number at the desk.
+                    refused.append((row.rows, InvalidInput(str(error.__cause__ or error))))
+                    self._forget(row.rows)
+                else:
+                    self._waiting.popleft()
         return refused
+
+    def _forget(self, rows: Rows) -> None:
+        """Take a call out of the line, and its rows out of their slots in the next round."""
+        self._waiting = deque(row for row in self._waiting if row.rows is not rows)
+        self._gone.add(rows)
 
     def _drawn(self, delta: Delta, now: float) -> tuple[Rows, tuple[int, Delta]]:
         """Return where a delta goes, and count the time that it took."""
@@ -270,10 +275,10 @@ class EngineThread(threading.Thread):
     def _wait_to_open(self) -> None:
         """Wait until the engine may be opened again, or the server stops."""
         with self._changed:
-            while not self._stopping and len(self._openings) == OPENINGS:
-                left = self._openings[0] + MINUTE - time.monotonic()
-                if left <= 0:
-                    break
+            earliest = self._openings[-1] + self._pause
+            if len(self._openings) == OPENINGS:
+                earliest = max(earliest, self._openings[0] + MINUTE)
+            while not self._stopping and (left := earliest - time.monotonic()) > 0:
                 self._changed.wait(left)
 
 

@@ -8,7 +8,6 @@ import resource
 import signal
 import socket
 import sys
-import threading
 from collections.abc import Callable
 from ipaddress import ip_address
 from types import FrameType
@@ -59,8 +58,9 @@ class HttpServer(uvicorn.Server):
             )
         )
         self._server, self._said = server, said
+        self._signal: int | None = None
         # sse-starlette ends every stream at the first signal otherwise.
-        AppStatus.disable_automatic_graceful_drain()
+        AppStatus.disable_automatic_graceful_drain()  # type: ignore[no-untyped-call]
 
     @property
     def refusal(self) -> BaseException | None:
@@ -83,18 +83,19 @@ class HttpServer(uvicorn.Server):
         """Drain at the first signal, and stop at the second."""
         if self.should_exit:
             os._exit(128 + sig)
-        self.should_exit = True
-        # In a thread, because the signal may have interrupted one that holds a lock or writes.
-        threading.Thread(target=self._drain, args=(sig,), daemon=True).start()
+        # No more than this: the signal may have interrupted code that holds a lock or writes.
+        self._signal, self.should_exit = sig, True
 
-    def _drain(self, sig: int) -> None:
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let requests end for some time, then tell those that have not ended."""
         seconds = self._server.settings.drain_seconds
-        last = threading.Timer(seconds, self._stop, (True,))
-        last.daemon = True
-        last.start()
-        self._stop(False)
-        name = signal.Signals(sig).name
-        self._said(f"{name}: requests have {seconds:g} s to end; a second signal stops now")
+        self._stop(drop=False)
+        last = asyncio.get_running_loop().call_later(seconds, self._stop, True)
+        if self._signal is not None:
+            name = signal.Signals(self._signal).name
+            self._said(f"{name}: requests have {seconds:g} s to end; a second signal stops now")
+        await super().shutdown(sockets)
+        last.cancel()
 
     def _stop(self, drop: bool) -> None:
         for each in self._server.served.values():

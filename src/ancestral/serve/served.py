@@ -54,7 +54,7 @@ class Served:
             InvalidInput: its name cannot be written.
         """
         bundle = Bundle.open(path)
-        manifest, name = bundle.manifest, bundle.path.resolve().name
+        manifest, name = bundle.manifest, bundle.path.name
         if not name or not name.isprintable():
             raise InvalidInput(
                 f"BUNDLE: expected a folder whose name clients can write, got {quoted(name)}; "
