@@ -67,17 +67,10 @@ class Access:
 
         try:
             await self._app(scope, reading, naming)
-        except Exception as error:  # noqa: BLE001 - the client is told, the log has the traceback
-            notes["error"] = log_lines.trace(error)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - see `_refusal_of`
+            refused = _refusal_of(error, notes, name)
             if not status:
-                refused = Refused(500, f"internal error; its request id is {name}")
                 await error_response(scope["path"], refused)(scope, receive, naming)
-        except asyncio.CancelledError:
-            # The time of a drain is over.
-            notes["cut_off"] = True
-            if status:
-                raise
-            await error_response(scope["path"], stopping())(scope, receive, naming)
         finally:
             if self._contents:
                 notes["body"] = body.decode(errors="replace")
@@ -103,3 +96,13 @@ def _id_of(scope: Scope) -> str:
     given = Headers(scope=scope).get(REQUEST_ID, "")
     fine = given.isascii() and given.isprintable() and 0 < len(given) <= _LONGEST_ID
     return given if fine else uuid.uuid4().hex
+
+
+def _refusal_of(error: BaseException, notes: dict[str, Any], name: str) -> Refused:
+    """Return what the client of a request that failed is told; its log line gets the rest."""
+    if isinstance(error, asyncio.CancelledError):
+        # The time of a drain is over.
+        notes["cut_off"] = True
+        return stopping()
+    notes["error"] = log_lines.trace(error)
+    return Refused(500, f"internal error; its request id is {name}")
