@@ -14,8 +14,8 @@ from starlette.responses import Response
 
 from ancestral import __version__
 from ancestral.errors import InvalidInput
-from ancestral.serve import health
 from ancestral.serve.access import REQUEST_ID, Access
+from ancestral.serve import completions, health
 from ancestral.serve.answers import error_response, refused_of
 from ancestral.serve.body import IGNORED, Body
 from ancestral.serve.guard import OPEN, Guard
@@ -27,8 +27,8 @@ _ABOUT = """Samples and exact likelihoods of the bundles that this server serves
 Log-probabilities are in nats. A sample is a function of the bundle, the seed, the index and the
 settings; other requests do not change it.
 """
-_ROUTERS = (health.router,)
-_BODIES: Sequence[type[Body]] = ()
+_ROUTERS = (health.router, *completions.ROUTERS)
+_BODIES: Sequence[type[Body]] = (completions.CompletionRequest,)
 """Bodies that routes read themselves."""
 _GONE = 499
 """Status in the log of a request whose client went away; nobody receives it."""

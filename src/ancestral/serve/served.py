@@ -33,6 +33,7 @@ class Served:
         metrics: what it counts.
         path: its folder; never shown to a client.
         tokenizer: tokenizer of its text, or None.
+        created: when its manifest was written, in seconds since 1970.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Served:
     metrics: BundleMetrics
     path: Path
     tokenizer: Tokenizer | None
+    created: int
 
     @classmethod
     def open(cls, path: Path, settings: Settings, metrics: Metrics) -> "Served":
@@ -63,6 +65,7 @@ class Served:
         tokenizer = None if manifest.data.tokenizer is None else bundle.tokenizer()
         counted = metrics.of(name)
         digest = sha256(bundle.path / MANIFEST)
+        created = int((bundle.path / MANIFEST).stat().st_mtime)
         counted.describe(digest, manifest.kind, settings.backend)
 
         def load() -> Engine:
@@ -76,7 +79,7 @@ class Served:
         thread = EngineThread(name, load, settings, counted)
         counted.watch(lambda: thread.waiting, lambda: thread.busy, lambda: float(thread.ready))
         calls = Calls(name, thread, settings.queue)
-        return cls(name, manifest, digest, thread, calls, counted, bundle.path, tokenizer)
+        return cls(name, manifest, digest, thread, calls, counted, bundle.path, tokenizer, created)
 
     @property
     def running(self) -> bool:
