@@ -53,12 +53,23 @@ def refused_of(error: Exception, hidden: Mapping[str, str]) -> Refused:
         return error
     if not isinstance(error, InvalidInput):
         return Refused(500, "internal error; the server's log has the request id of this response")
-    message = str(error)
-    for path, name in hidden.items():
-        message = message.replace(path, name)
+    message = in_words(error, hidden)
     field, colon, _ = message.partition(":")
     param = field if colon and field.replace("_", "").isalnum() else None
     return Refused(400, message, param=param)
+
+
+def in_words(error: Exception, hidden: Mapping[str, str]) -> str:
+    """Return the message of an error without the paths of bundles.
+
+    Args:
+        error: the error.
+        hidden: paths of the bundles, with the names that replace them.
+    """
+    message = str(error)
+    for path, name in hidden.items():
+        message = message.replace(path, name)
+    return message
 
 
 def error_response(path: str, refused: Refused) -> Response:

@@ -14,9 +14,10 @@ from starlette.responses import Response
 
 from ancestral import __version__
 from ancestral.errors import InvalidInput
-from ancestral.serve.access import REQUEST_ID, Access
 from ancestral.serve import completions, health
+from ancestral.serve.access import REQUEST_ID, Access
 from ancestral.serve.answers import error_response, refused_of
+from ancestral.serve.api import router as api
 from ancestral.serve.body import IGNORED, Body
 from ancestral.serve.guard import OPEN, Guard
 from ancestral.serve.refused import Refused
@@ -27,8 +28,8 @@ _ABOUT = """Samples and exact likelihoods of the bundles that this server serves
 Log-probabilities are in nats. A sample is a function of the bundle, the seed, the index and the
 settings; other requests do not change it.
 """
-_ROUTERS = (health.router, *completions.ROUTERS)
-_BODIES: Sequence[type[Body]] = (completions.CompletionRequest,)
+_ROUTERS = (health.router, *completions.ROUTERS, api.router)
+_BODIES: Sequence[type[Body]] = (completions.CompletionRequest, *api.BODIES)
 """Bodies that routes read themselves."""
 _GONE = 499
 """Status in the log of a request whose client went away; nobody receives it."""
@@ -83,8 +84,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 async def _refused(request: Request, error: Exception) -> Response:
     server: Server = request.app.state.server
-    hidden = {str(each.path): name for name, each in server.served.items()}
-    return error_response(request.url.path, refused_of(error, hidden))
+    return error_response(request.url.path, refused_of(error, server.hidden))
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

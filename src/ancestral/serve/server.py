@@ -1,9 +1,10 @@
 """What the routes of a server share: its bundles, its settings, and how a request waits."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -34,11 +35,18 @@ class Server:
         served: bundles by name.
         settings: limits.
         metrics: metrics.
+        verifying: held while a bundle is verified, one at a time.
     """
 
     served: Mapping[str, Served]
     settings: Settings
     metrics: Metrics
+    verifying: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def hidden(self) -> dict[str, str]:
+        """Paths that no client may see, with the names that replace them."""
+        return {str(each.path): name for name, each in self.served.items()}
 
     @property
     def ready(self) -> bool:
