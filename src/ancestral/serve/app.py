@@ -20,6 +20,8 @@ from ancestral.serve.answers import error_response, refused_of
 from ancestral.serve.api import router as api
 from ancestral.serve.body import IGNORED, Body
 from ancestral.serve.guard import OPEN, Guard
+from ancestral.serve.inference import router as inference
+from ancestral.serve.inference.protocol import InferenceRequest, RepositoryRequest
 from ancestral.serve.refused import Refused
 from ancestral.serve.server import ClientGone, Server
 
@@ -28,8 +30,13 @@ _ABOUT = """Samples and exact likelihoods of the bundles that this server serves
 Log-probabilities are in nats. A sample is a function of the bundle, the seed, the index and the
 settings; other requests do not change it.
 """
-_ROUTERS = (health.router, *completions.ROUTERS, api.router)
-_BODIES: Sequence[type[Body]] = (completions.CompletionRequest, *api.BODIES)
+_ROUTERS = (health.router, *completions.ROUTERS, api.router, inference.router)
+_BODIES: Sequence[type[Body]] = (
+    completions.CompletionRequest,
+    *api.BODIES,
+    InferenceRequest,
+    RepositoryRequest,
+)
 """Bodies that routes read themselves."""
 _GONE = 499
 """Status in the log of a request whose client went away; nobody receives it."""
