@@ -11,7 +11,7 @@ from ancestral.engine import AutoregressiveEngine, Delta, Desk, Engine, LatentEn
 from ancestral.errors import InvalidInput
 from ancestral.serve import log_lines
 from ancestral.serve.metrics import BundleMetrics
-from ancestral.serve.refused import Refused, busy, failed, stopping
+from ancestral.serve.refused import Refused, busy, failed, opening, stopping
 from ancestral.serve.rows import Row, Rows, deliver
 from ancestral.serve.settings import Settings
 
@@ -87,7 +87,7 @@ class EngineThread(threading.Thread):
         """
         engine = self.engine
         if engine is None:
-            raise failed()
+            raise failed() if self._failed else opening()
         return engine
 
     def submit(self, rows: Rows) -> None:

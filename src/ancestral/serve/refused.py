@@ -82,10 +82,20 @@ def stopping() -> Refused:
 
 
 def failed() -> Refused:
-    """Return what a request gets whose engine failed while it was drawn, or is not open."""
+    """Return what a request gets whose engine failed while it was drawn, or has not come back."""
     return Refused(
         503,
-        "the engine of this bundle is being opened, or failed and is opened anew; try again later",
-        code="engine_unavailable",
+        "the engine of this bundle failed and is opened anew; try again later",
+        code="engine_failed",
         headers={"Retry-After": "5"},
+    )
+
+
+def opening() -> Refused:
+    """Return the refusal of a request before the engine is open for the first time."""
+    return Refused(
+        503,
+        "the engine of this bundle is being opened; try again soon",
+        code="engine_opening",
+        headers={"Retry-After": "1"},
     )
