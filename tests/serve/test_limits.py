@@ -75,7 +75,9 @@ def test_tricks_with_headers(running: Running, lines: tuple[str, ...]) -> None:
 def test_length_and_chunks(running: Running) -> None:
     """A proxy may see one body where the server sees another: nothing is taken from it."""
     lines = ("content-length: 4", "transfer-encoding: chunked", CLOSE)
-    found = answer(running.url, head("POST", "/health", *lines) + b"0\r\n\r\nGET /metrics HTTP/1.1\r\n")
+    found = answer(
+        running.url, head("POST", "/health", *lines) + b"0\r\n\r\nGET /metrics HTTP/1.1\r\n"
+    )
     assert b"ancestral_" not in found[1]
 
 
@@ -127,6 +129,17 @@ def test_a_busy_connection_stays_open(running: Running) -> None:
             time.sleep(0.02)
 
 
+def test_small_parts_are_sent_at_once(running: Running) -> None:
+    """Nothing waits for the client's system to acknowledge what came before, which takes 40 ms."""
+    times = []
+    with httpx.Client(base_url=running.url) as client:
+        for _ in range(31):
+            begin = time.monotonic()
+            client.get("/v1/models")
+            times.append(time.monotonic() - begin)
+    assert sorted(times)[15] < 0.03, times
+
+
 def test_a_client_that_does_not_read(running: Running) -> None:
     """Its connection is cut off, although responses wait to be sent."""
     with connect(running.url, buffer=4096) as connection:
@@ -165,7 +178,9 @@ def test_too_many_connections(serve: Serve) -> None:
         with connect(running.url) as connection:
             found = rest(connection)
         assert found.startswith(b"HTTP/1.1 503 ")
-        assert json.loads(found.partition(b"\r\n\r\n")[2])["error"]["code"] == "too_many_connections"
+        assert (
+            json.loads(found.partition(b"\r\n\r\n")[2])["error"]["code"] == "too_many_connections"
+        )
     finally:
         for each in idle:
             each.close()
@@ -183,12 +198,14 @@ def test_other_methods(running: Running, method: str) -> None:
 def test_a_websocket_is_not_opened(running: Running) -> None:
     lines = ("connection: upgrade", "upgrade: websocket", "sec-websocket-version: 13")
     with connect(running.url) as connection:
-        connection.sendall(head("GET", "/v1/models", *lines, "sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA=="))
+        connection.sendall(
+            head("GET", "/v1/models", *lines, "sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==")
+        )
         assert connection.recv(12) == b"HTTP/1.1 200"
 
 
 def test_a_body_that_waits_to_be_asked_for(running: Running) -> None:
-    """Expect: 100-continue with a body that is too large gets the refusal, not the word to go on."""
+    """Expect: 100-continue with a body that is too large is refused, not asked for."""
     lines = ("expect: 100-continue", f"content-length: {BODY + 1}")
     assert answer(running.url, head("POST", PATH, *lines))[0] == 413
 

@@ -108,11 +108,11 @@ def post(running: Running, body: dict[str, Any]) -> Any:
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
-    ("field", "value", "words"), CASES, ids=[f"{i}-{field}" for i, (field, _, _) in enumerate(CASES)]
+    ("field", "value", "words"),
+    CASES,
+    ids=[f"{i}-{field}" for i, (field, _, _) in enumerate(CASES)],
 )
-def test_wrong_field(
-    running: Running, field: str, value: Any, words: str, stream: bool
-) -> None:
+def test_wrong_field(running: Running, field: str, value: Any, words: str, stream: bool) -> None:
     answer = post(running, GOOD | {"stream": stream} | {field: value})
     assert answer.status_code == 400, answer.text
     error = answer.json()["error"]
