@@ -90,7 +90,7 @@ def test_pieces_of_what_is_not_text() -> None:
     ids = [*b"a", *[0x80] * 40, *"é".encode()]
     found = pieces(Bytes(), ids)
     assert found[0] == "a"
-    assert found[-1] == "é"
+    assert max(map(len, found)) < 12
     assert "".join(found) == Bytes().decode(ids)
 
 

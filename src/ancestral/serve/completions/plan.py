@@ -86,9 +86,7 @@ def plan_of(body: CompletionRequest, server: Server, served: Served, scope: str)
     limit = min(data.length, server.settings.prompt or data.length)
     single = len(body.prompt) == 1
     prompts = [
-        read_prompt(
-            "prompt" if single else f"prompt.{i}", each, served.manifest, tokenizer, limit
-        )
+        read_prompt("prompt" if single else f"prompt.{i}", each, served.manifest, tokenizer, limit)
         for i, each in enumerate(body.prompt)
     ]
     if tokens and any(len(each.values) == data.length for each in prompts):
@@ -177,9 +175,7 @@ def _counts(body: CompletionRequest, server: Server) -> tuple[int, int]:
     server.check_rows(len(body.prompt) * n, "prompt")
     tokens = _TOKENS if body.max_tokens is None else body.max_tokens
     if not tokens and not body.echo:
-        raise Refused(
-            400, "max_tokens: expected 1 or more without echo, got 0", param="max_tokens"
-        )
+        raise Refused(400, "max_tokens: expected 1 or more without echo, got 0", param="max_tokens")
     return n, tokens
 
 

@@ -41,7 +41,10 @@ def drawn_scores(delta: Delta) -> Scores:
     none = np.zeros((len(delta.values), 0))
     ids, log_p = (none, none) if delta.top is None else (delta.top.ids, delta.top.log_p)
     return Scores(
-        delta.values.tolist(), delta.log_p, ids.astype(np.int64), log_p.astype(np.float32),
+        delta.values.tolist(),
+        delta.log_p,
+        ids.astype(np.int64),
+        log_p.astype(np.float32),
         delta.log_q,
     )
 

@@ -33,9 +33,7 @@ async def whole_answer(server: Server, plan: Plan) -> tuple[str, int]:
     return await run_in_threadpool(_written, plan, scores, drawn)
 
 
-def _written(
-    plan: Plan, scores: list[Scores] | None, drawn: list[list[Delta]]
-) -> tuple[str, int]:
+def _written(plan: Plan, scores: list[Scores] | None, drawn: list[list[Delta]]) -> tuple[str, int]:
     """Return an answer as JSON, and the number of tokens drawn."""
     text_of = functools.cache(lambda token: plan.tokenizer.decode([token]))
     choices = []

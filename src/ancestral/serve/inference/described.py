@@ -132,7 +132,9 @@ def _latent(manifest: Manifest, latent: Latent) -> dict[str, Method]:
     data = manifest.data
     x = _events(manifest)
     codes = latent.posterior == "codes"
-    z = Tensor("z", "INT64" if codes else "FP32", (-1, *latent.shape), "codes" if codes else "latents")
+    z = Tensor(
+        "z", "INT64" if codes else "FP32", (-1, *latent.shape), "codes" if codes else "latents"
+    )
     mean = Tensor("mean", "FP32", (-1, *data.event_shape), "E[x | z]", "levels")
     labels = Tensor("labels", "INT64", ROWS, "class of all events, or of each", optional=True)
     every = [labels] if manifest.has_prior else []

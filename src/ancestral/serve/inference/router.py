@@ -97,9 +97,7 @@ async def repository_index(request: Request) -> Response:
     body = await run_in_threadpool(parse, content or b"{}", RepositoryRequest)
     found = [each.state for each in models.models_of(server_of(request))]
     listed = [each.model_dump_json() for each in found if each.state == "READY" or not body.ready]
-    return Response(
-        f"[{','.join(listed)}]", headers=body.ignored, media_type="application/json"
-    )
+    return Response(f"[{','.join(listed)}]", headers=body.ignored, media_type="application/json")
 
 
 @router.post(
