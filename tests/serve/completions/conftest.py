@@ -3,6 +3,7 @@
 import fcntl
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,23 +13,36 @@ from ancestral.dataspec import DataSpec
 from ancestral.engine import AutoregressiveEngine
 from ancestral.export.bundle import export_bundle
 from ancestral.train.models.families import build_model
+from ancestral.train.models.graphs import GraphName
+from ancestral.train.models.transformer_config import TransformerConfig
 from tests.serve.conftest import Running, Serve
 from tests.text_toys import make_text, tokenizer_json
 from tests.toys import make, widen
 
 CONTEXT = 40
-BYTES = ("llama", "gru", "startless")
-"""Toys whose tokens are bytes; a line feed ends a text."""
-TOYS = ("text", *BYTES)
+TOYS = ("text", "gru", "llama", "startless")
+"""In all but the first tokens are bytes, and a line feed ends a text."""
+WHOLE: tuple[GraphName, ...] = ("log_prob", "logits", "top_log_prob", "step", "step_full")
+GRAPHS: dict[str, tuple[GraphName, ...]] = {
+    "text": (*WHOLE, "prefill", "step_filtered"),
+    "gru": (*WHOLE, "step_filtered"),
+    "llama": WHOLE,
+    "startless": WHOLE,
+}
+"""Graphs of each toy; one without step_filtered draws with filters if `logprobs` is above 0."""
 
 
 def _export(toy: str, out: Path) -> None:
     if toy == "text":
-        export_bundle(make_text(), out, files={"tokenizer.json": tokenizer_json()})
+        files = {"tokenizer.json": tokenizer_json()}
+        export_bundle(make_text(), out, graphs=GRAPHS[toy], files=files)
         return
+    config = make(toy).config
+    if isinstance(config, TransformerConfig):
+        config = replace(config, layers=1)
     data = DataSpec(name=toy, event_shape=(CONTEXT,), levels=256, tokenizer="bytes", stop=(10,))
     torch.manual_seed(5)
-    export_bundle(widen(build_model(make(toy).config, data)).eval(), out)
+    export_bundle(widen(build_model(config, data)).eval(), out, graphs=GRAPHS[toy])
 
 
 @pytest.fixture(scope="session")

@@ -54,6 +54,7 @@ def expected(engine: AutoregressiveEngine, body: dict[str, Any]) -> list[Expecte
         seed=body["seed"] % 2**64,
         sampling=sampling,
         prompt_log_p=False,
+        logprobs=body.get("logprobs", 0),
     )
     stops = body.get("stop", [])
     return [_cut(engine, row, [stops] if isinstance(stops, str) else stops, body) for row in rows]

@@ -10,7 +10,7 @@ import pytest
 
 from ancestral.engine import AutoregressiveEngine
 from ancestral.serve.completions import plan
-from tests.serve.completions.conftest import TOYS
+from tests.serve.completions.conftest import GRAPHS, TOYS
 from tests.serve.completions.expected import Expected, expected
 from tests.serve.conftest import Running
 
@@ -32,7 +32,7 @@ def mixture(toy: str, count: int) -> list[dict[str, Any]]:
             "seed": draw.choice([0, 7, -1, -(2**70) - 3, 2**64 - 1, 2**64 + 5, i]),
             "n": draw.choice([1, 1, 2, 3]),
             "max_tokens": draw.choice([1, 2, 5, 9, 13, 100]),
-            "logprobs": draw.choice([0, 0, 1, 5]),
+            "logprobs": draw.choice([0, 0, 1, 5] if "step_filtered" in GRAPHS[toy] else [1, 5]),
             "log_q": True,
         }
         choices: list[dict[str, Any]] = [

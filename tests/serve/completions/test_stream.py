@@ -15,7 +15,7 @@ from tests.serve.completions.conftest import TOYS
 from tests.serve.completions.test_law import NATS, mixture
 from tests.serve.conftest import Running, Serve
 
-ROUND = 0.25
+ROUND = 0.4
 """Seconds that a slowed round takes at least."""
 LONG = {"prompt": "a", "max_tokens": 38, "ignore_eos": True, "seed": 1, "stream": True}
 """A row of about ten rounds."""
@@ -79,7 +79,7 @@ def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
 def test_same_as_whole(running: Running, toy: str) -> None:
     """The joined chunks are the answer that comes without a stream."""
     for body in mixture(toy, 12):
-        if toy != "text":
+        if toy == "gru":
             del body["logprobs"], body["log_q"]
         whole = running.http.post("/v1/completions", json=body).json()
         chunks = streamed(running, body)
@@ -144,7 +144,7 @@ def test_a_client_that_goes_away(running: Running, logprobs: int | None) -> None
             assert thread.busy == 3
         begin = time.monotonic()
     while thread.busy or thread.waiting:
-        assert time.monotonic() - begin < 4 * ROUND, "the rows go on"
+        assert time.monotonic() - begin < 5 * ROUND, "the rows go on"
         time.sleep(0.01)
 
 
@@ -157,7 +157,7 @@ def test_a_client_that_goes_away_before_the_answer(running: Running) -> None:
         client.post("/v1/completions", json=body, timeout=2 * ROUND)
     begin = time.monotonic()
     while thread.busy or thread.waiting:
-        assert time.monotonic() - begin < 4 * ROUND, "the row goes on"
+        assert time.monotonic() - begin < 5 * ROUND, "the row goes on"
         time.sleep(0.01)
 
 

@@ -25,25 +25,23 @@ _SAMPLING = (
 """Fields that are those of `Sampling`, by the same names."""
 
 
-def _prompts(given: object) -> Sequence[str | list[int]]:
+def _prompts(given: Any) -> Sequence[str | list[int]]:
     """Return each prompt of a field that may have one or several, as text or ids."""
-    match given:
-        case str():
-            return (given,)
-        case [*each] if each and all(isinstance(text, str) for text in each):
-            return each
-        case [*each] if each and all(isinstance(ids, list) and _are_ids(ids) for ids in each):
-            return each
-        case [*ids] if ids and _are_ids(ids):
-            return (ids,)
+    if isinstance(given, str):
+        return [given]
+    if isinstance(given, list) and given:
+        if _are_ids(given):
+            return [given]
+        if all(isinstance(each, str) for each in given) or all(map(_are_ids, given)):
+            return given
     raise ValueError(
         "expected a string, a list of strings, a list of ids or a list of lists of ids, with at "
         "least one prompt"
     )
 
 
-def _are_ids(values: list[object]) -> bool:
-    return all(type(each) is int for each in values)
+def _are_ids(values: object) -> bool:
+    return isinstance(values, list) and all(type(each) is int for each in values)
 
 
 def _stops(given: object) -> Sequence[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from ancestral.serve.completions.scores import Scores
@@ -41,11 +42,10 @@ class Logprobs(BaseModel):
     @classmethod
     def joined(cls, parts: Sequence["Logprobs"]) -> "Logprobs":
         """Join those of consecutive parts of a choice."""
-        found = {
-            name: [value for part in parts for value in getattr(part, name)]
-            for name in parts[0].model_fields_set
-        }
-        return cls.model_construct(**found)
+        found = parts[0].model_copy()
+        for name in found.model_fields_set:
+            setattr(found, name, [value for part in parts for value in getattr(part, name)])
+        return found
 
 
 class Offsets:
@@ -119,6 +119,7 @@ class TokenWriter:
         return found
 
 
-def _numbers(nats: "np.ndarray[tuple[int, ...], np.dtype[np.float32]]") -> list[float]:
+def _numbers(nats: NDArray[np.float32]) -> list[float]:
     """Return log-probabilities as numbers that JSON has."""
-    return np.where(np.isneginf(nats), IMPOSSIBLE, nats.astype(np.float64)).tolist()
+    found: list[float] = np.where(np.isneginf(nats), IMPOSSIBLE, nats.astype(np.float64)).tolist()
+    return found

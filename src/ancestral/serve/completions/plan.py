@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ancestral.arrays import shown
 from ancestral.engine import AutoregressiveEngine, Request, alternatives, step_graph, top
 from ancestral.sampling import Sampling
 from ancestral.serve.completions.body import CompletionRequest
@@ -165,11 +166,12 @@ def _counts(body: CompletionRequest, server: Server) -> tuple[int, int]:
     """
     n, most = body.n or 1, server.settings.n
     if n > most:
-        raise Refused(400, f"n: expected at most {most}, got {n}", param="n")
+        raise Refused(400, f"n: expected at most {most}, got {shown(n)}", param="n")
     if body.best_of not in (None, n):
         raise Refused(
             400,
-            f"best_of: expected n = {n} or null, as choices are not ranked, got {body.best_of}",
+            f"best_of: expected n = {n} or null, as choices are not ranked, got "
+            f"{shown(body.best_of)}",
             param="best_of",
         )
     server.check_rows(len(body.prompt) * n, "prompt")
@@ -196,11 +198,11 @@ def _check_draw(body: CompletionRequest, served: Served, sampling: Sampling, tok
         needed.append((graph, "logprobs" if k and not sampling.adjusted else "sampling"))
     if body.echo and body.logprobs is not None:
         needed.append((top.GRAPH if k else LOG_PROB, "logprobs"))
-    for graph, field in needed:
-        if graph not in graphs:
+    for name, field in needed:
+        if name not in graphs:
             raise Refused(
                 400,
-                f"{field}: bundle {served.name!r} has no graph {graph!r}, which this needs; export "
+                f"{field}: bundle {served.name!r} has no graph {name!r}, which this needs; export "
                 f"the model again with it",
                 code="no_graph",
                 param=field if field in CompletionRequest.model_fields else None,
