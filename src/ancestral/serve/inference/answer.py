@@ -36,12 +36,12 @@ class Answer:
     """The body of a response.
 
     Attributes:
-        document: JSON.
-        tensors: bytes of the binary tensors, in the order of the outputs.
+        content: a JSON document, and the bytes of the binary tensors in the order of the outputs.
+        document: bytes of the document.
     """
 
-    document: bytes
-    tensors: Sequence[bytes]
+    content: bytes
+    document: int
 
 
 def wanted(known: Sequence[Tensor], body: InferenceRequest) -> list[Wanted]:
@@ -102,7 +102,7 @@ def answer(
                 document += text
             document += b"]}"
     document += b"]}"
-    return Answer(bytes(document), tensors)
+    return Answer(b"".join([document, *tensors]), len(document))
 
 
 def bytes_of(tensors: Sequence[Tensor], rows: int) -> int:
@@ -124,8 +124,8 @@ def _listed(name: str, array: Array) -> Iterator[bytes]:
         wrong = first(~np.isfinite(array))
         if wrong is not None:
             raise InvalidInput(
-                f"output {name}: {array[wrong]}{place(wrong)} is not a number of JSON; ask for "
-                f"the output with {BINARY}"
+                f"output {name}: expected finite numbers for JSON, got {array[wrong]}"
+                f"{place(wrong)}; set {BINARY} for this output"
             )
     flat = array.reshape(-1)
     for start in range(0, len(flat), _CHUNK):

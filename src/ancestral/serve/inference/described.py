@@ -75,8 +75,9 @@ class Method:
 
 def methods_of(manifest: Manifest) -> Mapping[str, Method]:
     """Return the methods of a bundle by name; those whose graphs it does not have are left out."""
-    found, needed = _autoregressive(manifest), _AUTOREGRESSIVE
-    if manifest.latent is not None:
+    if manifest.latent is None:
+        found, needed = _autoregressive(manifest), _AUTOREGRESSIVE
+    else:
         found, needed = _latent(manifest, manifest.latent), _CODES if manifest.has_prior else _REAL
     return {name: found[name] for name in found if needed[name] <= manifest.graphs.keys()}
 

@@ -28,7 +28,7 @@ class InputTensor(BaseModel):
     name: str
     shape: list[Annotated[int, Field(strict=True, ge=0)]] = Field(max_length=AXES)
     datatype: str
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] = Field(default_factory=dict)
     data: list[Any] | None = None
 
 
@@ -41,7 +41,7 @@ class RequestedOutput(BaseModel):
     """
 
     name: str
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] = Field(default_factory=dict)
 
 
 class InferenceRequest(Body):
@@ -55,9 +55,9 @@ class InferenceRequest(Body):
     """
 
     id: str | None = None
-    parameters: dict[str, Any] = {}
-    inputs: list[InputTensor] = []
-    outputs: list[RequestedOutput] = []
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    inputs: list[InputTensor] = Field(default_factory=list)
+    outputs: list[RequestedOutput] = Field(default_factory=list)
 
 
 class RepositoryRequest(Body):

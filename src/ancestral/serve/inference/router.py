@@ -36,7 +36,9 @@ _BINARY = "application/octet-stream"
 _MODEL, _VERSION = "/models/{model}", "/models/{model}/versions/{version}"
 _ERRORS = documented(form=InferenceError)
 _OF_MODEL = documented(404, form=InferenceError)
+_READY = _OF_MODEL | {503: {"model": Ready}}
 _BYTES: dict[str, Any] = {_BINARY: {"schema": {"type": "string", "format": "binary"}}}
+_OF_INFER = documented(400, 404, 415, form=InferenceError) | {200: {"content": _BYTES}}
 
 
 def _infer_document() -> dict[str, Any]:
@@ -69,18 +71,27 @@ async def ready(request: Request) -> Response:
 
 
 @router.get(_MODEL, response_model=ModelMetadata, responses=_OF_MODEL)
-@router.get(_VERSION, response_model=ModelMetadata, responses=_OF_MODEL)
-async def model_metadata(request: Request, model: str, version: str | None = None) -> Response:
+async def model_metadata(request: Request, model: str) -> Response:
     """Return the inputs and outputs of a model, with their units."""
+    return _json(models.find(server_of(request), model).metadata)
+
+
+@router.get(_VERSION, response_model=ModelMetadata, responses=_OF_MODEL)
+async def version_metadata(request: Request, model: str, version: str) -> Response:
+    """Return the inputs and outputs of a version of a model; "1" is the only one."""
     return _json(models.find(server_of(request), model, version).metadata)
 
 
-@router.get(f"{_MODEL}/ready", response_model=Ready, responses=_OF_MODEL | {503: {"model": Ready}})
-@router.get(
-    f"{_VERSION}/ready", response_model=Ready, responses=_OF_MODEL | {503: {"model": Ready}}
-)
-async def model_ready(request: Request, model: str, version: str | None = None) -> Response:
+@router.get(f"{_MODEL}/ready", response_model=Ready, responses=_READY)
+async def model_ready(request: Request, model: str) -> Response:
     """Return 200 when the engine of a model is open and warm, else 503."""
+    found = models.find(server_of(request), model)
+    return _readiness(ready=found.served.thread.ready)
+
+
+@router.get(f"{_VERSION}/ready", response_model=Ready, responses=_READY)
+async def version_ready(request: Request, model: str, version: str) -> Response:
+    """Return 200 when the engine of a version of a model is open and warm, else 503."""
     found = models.find(server_of(request), model, version)
     return _readiness(ready=found.served.thread.ready)
 
@@ -103,20 +114,35 @@ async def repository_index(request: Request) -> Response:
 @router.post(
     f"{_MODEL}/infer",
     response_model=InferenceResponse,
-    responses=documented(400, 404, 415, form=InferenceError) | {200: {"content": _BYTES}},
+    responses=_OF_INFER,
     openapi_extra=_infer_document(),
 )
+async def infer(request: Request, model: str) -> Response:
+    """Run a model on its inputs: JSON, or JSON and the bytes of tensors after it."""
+    return await _inferred(request, models.find(server_of(request), model))
+
+
 @router.post(
     f"{_VERSION}/infer",
     response_model=InferenceResponse,
-    responses=documented(400, 404, 415, form=InferenceError) | {200: {"content": _BYTES}},
+    responses=_OF_INFER,
     openapi_extra=_infer_document(),
 )
-async def infer(request: Request, model: str, version: str | None = None) -> Response:
-    """Run a model on its inputs: JSON, or JSON and the bytes of tensors after it."""
+async def version_infer(request: Request, model: str, version: str) -> Response:
+    """Run a version of a model on its inputs; "1" is the only one."""
+    return await _inferred(request, models.find(server_of(request), model, version))
+
+
+async def _inferred(request: Request, found: Model) -> Response:
+    """Return the response of a model.
+
+    Raises:
+        Refused: the request is not valid, the engine failed, or the time is over.
+        InvalidInput: an input or output is not valid.
+        ClientGone: the client closed the connection.
+    """
     server = server_of(request)
-    found = models.find(server, model, version)
-    note(request, bundle=found.served.name, method=found.name)
+    note(request, model=found.full_name)
     coding = request.headers.get("content-encoding", "identity")
     if coding != "identity":
         raise Refused(415, f"Content-Encoding: expected none, got {quoted(coding)}")
@@ -130,11 +156,9 @@ async def infer(request: Request, model: str, version: str | None = None) -> Res
         raise _named(error, found) from error
     answered = await run_in_threadpool(_written, found, body, outputs, arrays)
     if not any(each.binary for each in outputs):
-        return Response(answered.document, headers=body.ignored, media_type="application/json")
-    headers = body.ignored | {HEADER: str(len(answered.document))}
-    return Response(
-        b"".join([answered.document, *answered.tensors]), headers=headers, media_type=_BINARY
-    )
+        return Response(answered.content, headers=body.ignored, media_type="application/json")
+    headers = body.ignored | {HEADER: str(answered.document)}
+    return Response(answered.content, headers=headers, media_type=_BINARY)
 
 
 def _read(
@@ -166,11 +190,11 @@ def _written(
     return answer(head, outputs, arrays)
 
 
-def _named(error: InvalidInput, model: Model) -> InvalidInput:
+def _named(refusal: InvalidInput, model: Model) -> InvalidInput:
     """Return an error of the engine in the words of the protocol: its arguments are inputs."""
-    name = str(error).partition(":")[0]
+    name, _, error = str(refusal).partition(": ")
     known = {each.name for each in model.method.inputs}
-    return InvalidInput(f"input {error}") if name in known else error
+    return InvalidInput(f"input {name}: {error}") if name in known else refusal
 
 
 def _readiness(*, ready: bool) -> Response:

@@ -119,7 +119,7 @@ def arrays_of(
         found[each.name] = _whole(each.name, array) if "INT" in tensor.datatype else array
     for tensor in known:
         if not tensor.optional and tensor.name not in found:
-            raise InvalidInput(f"input {tensor.name}: expected {tensor}, got none")
+            raise InvalidInput(f"input {tensor.name}: {tensor} is required")
     if at != len(content):
         raise InvalidInput(
             f"body: expected {at:,} bytes of tensors after the JSON document, got {len(content):,}"
@@ -241,7 +241,8 @@ def _whole(name: str, array: Array) -> Array:
     """
     if array.dtype.kind != "f":
         return array
-    wrong = first(~(np.isfinite(array) & (array == np.round(array)) & (np.abs(array) < _BEYOND)))
+    wide = array.astype(np.float64)
+    wrong = first(~(np.isfinite(wide) & (wide == np.round(wide)) & (np.abs(wide) < _BEYOND)))
     if wrong is not None:
-        raise InvalidInput(f"input {name}: expected integers, got {array[wrong]}{place(wrong)}")
-    return array.astype(np.int64)
+        raise InvalidInput(f"input {name}: expected integers, got {wide[wrong]}{place(wrong)}")
+    return wide.astype(np.int64)
