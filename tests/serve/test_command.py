@@ -44,12 +44,12 @@ def refused(capfd: pytest.CaptureFixture[str], arguments: Sequence[str]) -> str:
         ("--max-body 0", "--max-body"),
         ("--prefix-memory -1", "--prefix-memory"),
         ("--timeout 0", "--timeout"),
-        ("--timeout nan", "--timeout, --body-timeout, --drain: expected numbers, got nan"),
+        ("--timeout nan", "--timeout"),
         ("--timeout inf", "--timeout"),
         ("--body-timeout -1", "--body-timeout"),
-        ("--body-timeout nan", "expected numbers, got nan"),
+        ("--body-timeout nan", "--body-timeout"),
         ("--drain -1", "--drain"),
-        ("--drain nan", "expected numbers, got nan"),
+        ("--drain nan", "--drain"),
         ("--drain 1e300", "--drain"),
         ("--max-connections 0", "--max-connections"),
         ("--threads some", "--threads"),
@@ -81,7 +81,7 @@ def test_values_that_the_engine_refuses(
 
 
 def test_bundles(bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert "missing" in refused(capfd, [])
+    assert "BUNDLE" in refused(capfd, [])
     assert "nowhere" in refused(capfd, [str(tmp_path / "nowhere")])
     (tmp_path / "empty").mkdir()
     assert "manifest.json" in refused(capfd, [str(tmp_path / "empty")])

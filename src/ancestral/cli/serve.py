@@ -140,7 +140,7 @@ def serve(  # noqa: PLR0913 - the options of a command
 
 
 def _check_seconds(*options_: float) -> None:
-    """Check that seconds are numbers; comparisons with NaN let it pass the limits of the options.
+    """Check that seconds are numbers: in some versions of Typer NaN passes the limits of options.
 
     Raises:
         InvalidInput: one of them is NaN.
