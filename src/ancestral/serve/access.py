@@ -99,7 +99,7 @@ def _id_of(scope: Scope) -> str:
 
 
 def _refusal_of(error: BaseException, notes: dict[str, Any], name: str) -> Refused:
-    """Return what the client of a request that failed is told; its log line gets the rest."""
+    """Return the error for the client of a request that failed; its log line gets the rest."""
     if isinstance(error, asyncio.CancelledError):
         # The time of a drain is over.
         notes["cut_off"] = True

@@ -39,7 +39,7 @@ _BODIES: Sequence[type[Body]] = (
 )
 """Bodies that routes read themselves."""
 _GONE = 499
-"""Status in the log of a request whose client went away; nobody receives it."""
+"""Status in the log of a request whose client went away before the response."""
 
 
 def create_app(server: Server) -> FastAPI:
