@@ -55,7 +55,7 @@ def check(response: httpx.Response, operation: Operation) -> None:
 
 
 def bodies(schema: Mapping[str, Any], bundles: list[str]) -> st.SearchStrategy[dict[str, Any]]:
-    """Return bodies with some known fields of any value, and some that nobody knows."""
+    """Return bodies with some known fields of any value, and some that no model has."""
     known = st.dictionaries(st.sampled_from(sorted(schema["properties"])), ODD, max_size=3)
     unknown = st.dictionaries(st.text(max_size=6), ODD, max_size=2)
     right = {"model": st.sampled_from(bundles)} if "model" in schema["properties"] else {}

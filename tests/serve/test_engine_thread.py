@@ -49,7 +49,7 @@ def endless(seed: int = 0) -> Request:
 
 
 def test_company(tiny: Served) -> None:
-    """Each request of a mixture draws what it draws alone; some clients go away in between."""
+    """Each request of a mixture draws what it draws by itself; some clients go away in between."""
     engine = tiny.autoregressive()
     random = np.random.default_rng(0)
     filters = [
@@ -266,7 +266,7 @@ def test_stop_and_drop_tells_everyone(bundles: Bundles) -> None:
 
 
 class Loads:
-    """A function that opens an engine, fails when it is told to, and counts.
+    """A function that opens an engine, fails on request, and counts.
 
     Attributes:
         at: times at which it was called.
@@ -338,7 +338,7 @@ class Panic(BaseException):
 
 @pytest.mark.parametrize("error", [RuntimeError("a runtime's"), Panic("a library's")])
 def test_openings_are_bounded(loads: Loads, thread: EngineThread, error: BaseException) -> None:
-    """Three in a minute, while clients are told at once; then it draws again."""
+    """Three in a minute, while clients get an error at once; then it draws again."""
     thread.start()
     until(lambda: thread.ready)
     loads.error = error
@@ -433,7 +433,7 @@ def test_failures_at_the_same_time(loads: Loads, thread: EngineThread) -> None:
 def test_a_refusal_and_a_failure_at_the_same_time(
     loads: Loads, thread: EngineThread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A request that does not fit is told so, even if the launch after it fails."""
+    """A request that does not fit gets its refusal, even if the launch after it fails."""
     thread.start()
     until(lambda: thread.ready)
 

@@ -1,4 +1,4 @@
-"""An engine that fails under load: its clients are told at once, and it comes back."""
+"""An engine that fails under load: its clients get an error at once, and it comes back."""
 
 import asyncio
 import shutil
@@ -153,7 +153,7 @@ def test_a_latent_engine_is_warm_when_it_is_ready(
 def test_health_while_bundles_are_opened(
     bundles: Callable[[str], Path],
 ) -> None:
-    """503 until each engine has made a step; requests are told to come back."""
+    """503 until each engine has made a step; requests are asked to come back."""
     metrics = Metrics()
     settings = Settings(threads=1)
     server = Server(open_all([bundles("tiny")], settings, metrics), settings, metrics)

@@ -70,8 +70,8 @@ def test_keys(serve: Serve) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("", "got none"),
-        ("# only a comment\n", "got none"),
+        ("", "has no key"),
+        ("# only a comment\n", "has no key"),
         ("short\n", "line 1"),
         ("a b" * 9, "line 1"),
     ],

@@ -19,7 +19,7 @@ from tests.serve.raw import connect, head, post, rest
 
 PATH = "/v1/completions"
 NAMES = ("slots_busy", "queue")
-SECRET = "what nobody may read in a log"
+SECRET = "what no one may read in a log"
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_a_signal_under_load(bundle: Path, sig: signal.Signals) -> None:
 
 
 def test_a_drain_that_is_over(bundle: Path) -> None:
-    """Requests that have not ended are told so: by the status, or in the last event."""
+    """Requests that have not ended get an error: by the status, or in the last event."""
     with serving(bundle, "--slots", "2", "--drain", "0.2") as process:
         with ThreadPoolExecutor(64) as pool:
             sent = under_load(process, pool, 12, 8)
@@ -99,7 +99,7 @@ def test_a_drain_that_is_over(bundle: Path) -> None:
 
 
 def test_a_call_that_outlasts_the_drain(bundle: Path) -> None:
-    """It is told, too, although its thread cannot be stopped at once."""
+    """It gets an error, too, although its thread cannot be stopped at once."""
     with serving(bundle, "--drain", "0.2") as process, ThreadPoolExecutor(4) as pool:
         body = {"model": "long_text", "text": "the cat sat on the mat " * 100}
         url = f"{process.url}/v1/ancestral/log_prob"

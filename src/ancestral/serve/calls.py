@@ -15,7 +15,7 @@ from ancestral.serve.refused import Refused, busy, failed, stopping
 
 T = TypeVar("T")
 Report = Callable[[int, int], None]
-"""Called as `report(done, total)`; it raises `Gone` when nobody waits for the result."""
+"""Called as `report(done, total)`; it raises `Gone` when no client waits for the result."""
 
 
 class Gone(Exception):
@@ -28,8 +28,8 @@ class _Pending:
 
     Attributes:
         loop: event loop of its client.
-        told: done when the client is told that the server stops.
-        gone: set when nobody waits for the result.
+        told: done when the client gets the answer that the server stops.
+        gone: set when no client waits for the result.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -126,7 +126,7 @@ class Calls:
         """Return the result of a call that has ended.
 
         Raises:
-            Refused: the call failed, and the client can be told why.
+            Refused: the call failed, and the client gets a reason.
         """
         if running.cancelled():
             raise stopping()
@@ -151,7 +151,7 @@ class Calls:
     def _done(self, running: "asyncio.Future[T]") -> None:
         self._running -= 1
         if not running.cancelled():
-            # Read, so that an error that nobody waits for is not logged.
+            # Read, so that an error without a client is not logged.
             running.exception()
 
     def stop(self) -> None:

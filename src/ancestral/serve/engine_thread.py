@@ -21,7 +21,7 @@ MINUTE = 60.0
 
 
 class EngineThread(threading.Thread):
-    """One thread for each bundle. It alone touches the slots.
+    """One thread for each bundle. Only it touches the slots.
 
     Requests wait in order of arrival. An error of the engine ends all of them at once, and the
     bundle is opened anew, at most three times a minute; until then the thread is not `ready`. If
@@ -91,7 +91,7 @@ class EngineThread(threading.Thread):
         return engine
 
     def submit(self, rows: Rows) -> None:
-        """Put the rows of a call in line. A call that finds nobody in line may be of any size.
+        """Put the rows of a call in line. A call that finds no other in line may be of any size.
 
         Raises:
             Refused: the queue is full, the engine has failed, or the server stops.
@@ -140,14 +140,14 @@ class EngineThread(threading.Thread):
             self._openings.append(time.monotonic())
             try:
                 self._serve(self._load())
-            except BaseException as error:  # noqa: BLE001 - whatever it is, the clients are told
+            except BaseException as error:  # noqa: BLE001 - whatever it is, the clients get an answer
                 self._fail(error)
             # Not in the block above: the error's traceback holds the engine that failed.
             if self.refusal is None:
                 self._wait_to_open()
 
     def _fail(self, error: BaseException) -> None:
-        """Tell all clients that the engine failed."""
+        """Report to all clients that the engine failed."""
         was_open, first = self.engine is not None, self.engine is None and not self._failed
         # What kept the bundle from being opened may take a while to end.
         self._pause = 0.0 if was_open else MINUTE / OPENINGS
@@ -236,7 +236,7 @@ class EngineThread(threading.Thread):
                 if row.rows in gone:
                     desk.cancel(number)
             while self._waiting and desk.room > 0:
-                # The row leaves the line last: whatever `offer` raises, its client is told.
+                # The row leaves the line last: whatever `offer` raises, its client gets an answer.
                 row = self._waiting[0]
                 try:
                     self._drawing[desk.offer(row.request)] = row

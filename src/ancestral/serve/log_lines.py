@@ -13,7 +13,7 @@ Write = Callable[[Mapping[str, Any]], None]
 
 
 def write(fields: Mapping[str, Any]) -> None:
-    """Write a line with the time and some fields; nothing happens if nobody reads it any more."""
+    """Write a line with the time and some fields; nothing happens if its reader has gone."""
     line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **fields}
     with contextlib.suppress(OSError, ValueError):
         sys.stderr.write(json.dumps(line, separators=(",", ":")) + "\n")

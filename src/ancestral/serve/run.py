@@ -22,7 +22,7 @@ from ancestral.serve.log_lines import LineHandler
 from ancestral.serve.server import Server
 
 LAST = 2.0
-"""Seconds before the end of a drain at which requests that have not ended are told."""
+"""Seconds before the end of a drain at which requests that have not ended get an error."""
 _TICKS = 10
 """Ticks of uvicorn, of 0.1 s each, between two sweeps of the connections."""
 _FILES = 512

@@ -103,7 +103,7 @@ class Server:
 
         Args:
             request: the HTTP request, whose body has been read.
-            work: the work; it is cancelled if nobody waits for it.
+            work: the work; it is cancelled if no client waits for it.
 
         Raises:
             ClientGone: the client closed the connection.
@@ -130,7 +130,7 @@ class Server:
             await asyncio.wait({working, leaving})
             for task in (working, leaving):
                 if not task.cancelled():
-                    # Read, so that an error that nobody waits for is not logged.
+                    # Read, so that an error without a client is not logged.
                     task.exception()
 
 
