@@ -28,12 +28,12 @@ class _Pending:
 
     Attributes:
         loop: event loop of its client.
-        told: done when the client gets the answer that the server stops.
+        stopped: done when the client gets the answer that the server stops.
         gone: set when no client waits for the result.
     """
 
     loop: asyncio.AbstractEventLoop
-    told: "asyncio.Future[None]"
+    stopped: "asyncio.Future[None]"
     gone: threading.Event
 
     def stop(self) -> None:
@@ -44,8 +44,8 @@ class _Pending:
             self.loop.call_soon_threadsafe(self._tell)
 
     def _tell(self) -> None:
-        if not self.told.done():
-            self.told.set_result(None)
+        if not self.stopped.done():
+            self.stopped.set_result(None)
 
 
 class Calls:
@@ -112,7 +112,7 @@ class Calls:
         self._running += 1
         running = loop.run_in_executor(self._pool, timed)
         running.add_done_callback(self._done)
-        either: set[asyncio.Future[Any]] = {running, pending.told}
+        either: set[asyncio.Future[Any]] = {running, pending.stopped}
         try:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if not running.done():
