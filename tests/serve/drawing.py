@@ -72,7 +72,8 @@ def opened(bundle: Path, metrics: Metrics | None = None, **settings: Any) -> Ite
     served = Served.open(bundle, Settings(threads=1, **settings), metrics or Metrics())
     served.thread.start()
     try:
-        until(lambda: served.thread.ready)
+        until(lambda: served.thread.ready or served.thread.refusal is not None)
+        assert served.thread.refusal is None
         yield served
     finally:
         served.stop(drop=True)
