@@ -52,7 +52,7 @@ $(STAMP): pyproject.toml constraints.txt
 	       "apt-get install python3-venv" >&2; exit 1; }
 	@echo "installing into $(VENV); the first time downloads for some minutes"
 	@$(PIP) torch
-	@$(PIP) -e '.[train,export,cpu,text,dev,docs]'
+	@$(PIP) -e '.[train,export,cpu,text,serve,dev,docs]'
 	@touch $@
 
 install: $(STAMP) ## create .venv with everything that the demo and the tests need

@@ -1,8 +1,5 @@
 """Health, metrics and information; keys, limits and errors that hold for every route."""
 
-import json
-import socket
-import time
 from pathlib import Path
 
 import pytest
@@ -73,8 +70,8 @@ def test_keys(serve: Serve) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("", "got none"),
-        ("# only a comment\n", "got none"),
+        ("", "has no key"),
+        ("# only a comment\n", "has no key"),
         ("short\n", "line 1"),
         ("a b" * 9, "line 1"),
     ],

@@ -1,5 +1,7 @@
 """`ancestral serve`: bundles over HTTP."""
 
+import math
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -9,10 +11,12 @@ from ancestral.cli import options
 from ancestral.cli.installed import require
 from ancestral.cli.output import say
 from ancestral.errors import InvalidInput
+from ancestral.excerpts import quoted
 
 _PACKAGES = ("fastapi", "uvicorn", "sse_starlette", "prometheus_client")
 _network = options.panel("Network")
 _limit = options.panel("Limits")
+_DAY = 86400
 
 
 def serve(  # noqa: PLR0913 - the options of a command
@@ -58,17 +62,36 @@ def serve(  # noqa: PLR0913 - the options of a command
         _limit(metavar="N", min=1, help="Values of a prompt. Default: the model's context."),
     ] = None,
     max_body: Annotated[int, _limit(metavar="BYTES", min=1, help="Bytes of a body.")] = 2**24,
+    prefix_memory: Annotated[
+        int | None,
+        _limit(
+            metavar="BYTES",
+            min=0,
+            help="Bytes of caches that a bundle keeps for prompts that begin alike. Default: 256 "
+            "MiB.",
+        ),
+    ] = None,
     timeout: Annotated[
-        float, _limit(metavar="SECONDS", min=0.001, help="Seconds of a request; then 408.")
+        float,
+        _limit(metavar="SECONDS", min=0.001, max=_DAY, help="Seconds of a request; then 408."),
     ] = 600.0,
     body_timeout: Annotated[
-        float, _limit(metavar="SECONDS", min=0.001, help="Seconds in which a body must arrive.")
+        float,
+        _limit(
+            metavar="SECONDS",
+            min=0.001,
+            max=_DAY,
+            help="Seconds in which a request must arrive, and without reading by its client.",
+        ),
     ] = 30.0,
     max_connections: Annotated[
         int, _limit(metavar="N", min=1, help="HTTP requests at the same time; more get 503.")
     ] = 1024,
     drain: Annotated[
-        float, _limit(metavar="SECONDS", min=0, help="Seconds that requests have after SIGTERM.")
+        float,
+        _limit(
+            metavar="SECONDS", min=0, max=_DAY, help="Seconds that requests have after SIGTERM."
+        ),
     ] = 30.0,
     log_contents: Annotated[
         bool,
@@ -84,6 +107,8 @@ def serve(  # noqa: PLR0913 - the options of a command
     are warm. SIGTERM lets requests end; a second one stops at once.
     """
     require("serve", _PACKAGES, "serve")
+    _check_seconds(timeout, body_timeout, drain)
+    from ancestral.engine import budget
     from ancestral.serve.keys import NO_KEYS, Keys
     from ancestral.serve.metrics import Metrics
     from ancestral.serve.run import serve as run
@@ -99,6 +124,7 @@ def serve(  # noqa: PLR0913 - the options of a command
         threads=threads,
         slots=slots,
         queue=queue,
+        prefix_memory=budget.PREFIXES if prefix_memory is None else prefix_memory,
         rows=max_rows,
         n=max_n,
         k=max_k,
@@ -109,8 +135,33 @@ def serve(  # noqa: PLR0913 - the options of a command
         connections=max_connections,
         drain_seconds=drain,
         keys=NO_KEYS if api_key_file is None else Keys.read(api_key_file),
-        origins=tuple(origin or ()),
+        origins=_origins(origin or []),
         log_contents=log_contents,
     )
     metrics = Metrics()
     run(Server(open_all(bundles, settings, metrics), settings, metrics), host, port, say)
+
+
+def _check_seconds(*options_: float) -> None:
+    """Check that seconds are numbers: in some versions of Typer NaN passes the limits of options.
+
+    Raises:
+        InvalidInput: one of them is NaN.
+    """
+    if any(map(math.isnan, options_)):
+        raise InvalidInput("--timeout, --body-timeout, --drain: expected numbers, got nan")
+
+
+def _origins(texts: list[str]) -> tuple[str, ...]:
+    """Return the origins of --origin.
+
+    Raises:
+        InvalidInput: one of them is not an origin.
+    """
+    for text in texts:
+        if text != "*" and not re.fullmatch(r"https?://[^\s/?#@]+", text):
+            raise InvalidInput(
+                f"--origin: expected a scheme and a host, for example https://example.org, or * "
+                f"for all, got {quoted(text)}"
+            )
+    return tuple(texts)

@@ -1,33 +1,26 @@
 """One line of JSON for each request on standard error, its id, and its metrics."""
 
-import json
-import sys
+import asyncio
 import time
-import traceback
 import uuid
-from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ancestral.excerpts import cut
+from ancestral.serve import log_lines
 from ancestral.serve.answers import error_response
 from ancestral.serve.metrics import Metrics
-from ancestral.serve.refused import Refused
+from ancestral.serve.refused import Refused, stopping
 
 REQUEST_ID = "x-request-id"
 NOTES = "ancestral.notes"
 """Entry of an ASGI scope: what a route adds to the line of its request."""
 _LONGEST_ID = 128
 _CONTENT = 4096
-
-
-def write(line: dict[str, Any]) -> None:
-    """Write a line of JSON to standard error."""
-    sys.stderr.write(json.dumps(line, separators=(",", ":")) + "\n")
-    sys.stderr.flush()
+_METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+"""Methods that metrics name; a client may send any word."""
 
 
 class Access:
@@ -37,7 +30,7 @@ class Access:
         self,
         app: ASGIApp,
         metrics: Metrics,
-        log: Callable[[dict[str, Any]], None] = write,
+        log: log_lines.Write = log_lines.write,
         *,
         contents: bool = False,
     ) -> None:
@@ -55,10 +48,7 @@ class Access:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begin, given = time.monotonic(), Headers(scope=scope).get(REQUEST_ID, "")
-        # A client's own id is kept, so that its log and ours can be joined.
-        fine = given.isascii() and given.isprintable() and 0 < len(given) <= _LONGEST_ID
-        name = given if fine else uuid.uuid4().hex
+        begin, name = time.monotonic(), _id_of(scope)
         notes = scope[NOTES] = dict[str, Any]()
         status, body = 0, bytearray()
 
@@ -77,24 +67,42 @@ class Access:
 
         try:
             await self._app(scope, reading, naming)
-        except Exception as error:  # noqa: BLE001 - the client is told, the log has the traceback
-            notes["error"] = "".join(traceback.format_exception(error))
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - see `_refusal_of`
+            refused = _refusal_of(error, notes, name)
             if not status:
-                refused = Refused(500, f"internal error; its request id is {name}")
                 await error_response(scope["path"], refused)(scope, receive, naming)
         finally:
-            seconds = time.monotonic() - begin
-            route = getattr(scope.get("route"), "path", "other")
-            self._metrics.requests.labels(route, scope["method"], str(status)).inc()
-            self._metrics.seconds.labels(route).observe(seconds)
-            line = {
-                "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-                "id": name,
-                "method": scope["method"],
-                "path": cut(scope["path"]),
-                "status": status,
-                "seconds": round(seconds, 6),
-            }
             if self._contents:
-                line["body"] = body.decode(errors="replace")
-            self._log(line | notes)
+                notes["body"] = body.decode(errors="replace")
+            self._count(scope, status, time.monotonic() - begin, {"id": name} | notes)
+
+    def _count(self, scope: Scope, status: int, seconds: float, notes: dict[str, Any]) -> None:
+        """Count a request, and write its line."""
+        route = getattr(scope.get("route"), "path", "other")
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        self._metrics.requests.labels(route, method, str(status)).inc()
+        self._metrics.seconds.labels(route).observe(seconds)
+        line = {
+            "method": cut(scope["method"], _LONGEST_ID),
+            "path": cut(scope["path"]),
+            "status": status,
+            "seconds": round(seconds, 6),
+        }
+        self._log(line | notes)
+
+
+def _id_of(scope: Scope) -> str:
+    """Return the id of a request: the client's own, so that its log and ours can be joined."""
+    given = Headers(scope=scope).get(REQUEST_ID, "")
+    fine = given.isascii() and given.isprintable() and 0 < len(given) <= _LONGEST_ID
+    return given if fine else uuid.uuid4().hex
+
+
+def _refusal_of(error: BaseException, notes: dict[str, Any], name: str) -> Refused:
+    """Return the error for the client of a request that failed; its log line gets the rest."""
+    if isinstance(error, asyncio.CancelledError):
+        # The time of a drain is over.
+        notes["cut_off"] = True
+        return stopping()
+    notes["error"] = log_lines.trace(error)
+    return Refused(500, f"internal error; its request id is {name}")

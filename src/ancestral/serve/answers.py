@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 
 from pydantic import BaseModel
 from starlette.responses import Response
@@ -87,6 +88,12 @@ def error_response(path: str, refused: Refused) -> Response:
         )
         content = ErrorBody(error=problem).model_dump_json()
     return Response(content, refused.status, refused.headers, "application/json")
+
+
+EVENTS: dict[str, Any] = {
+    "text/event-stream": {"schema": {"description": "Server-sent events, each with JSON as data."}}
+}
+"""What a route that streams says about its response in the API document."""
 
 
 def documented(

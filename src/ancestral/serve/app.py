@@ -15,10 +15,10 @@ from starlette.responses import Response
 from ancestral import __version__
 from ancestral.errors import InvalidInput
 from ancestral.serve import completions, health, page
-from ancestral.serve.access import Access
+from ancestral.serve.access import REQUEST_ID, Access
 from ancestral.serve.answers import error_response, refused_of
 from ancestral.serve.api import router as api
-from ancestral.serve.body import Body
+from ancestral.serve.body import IGNORED, Body
 from ancestral.serve.guard import OPEN, Guard
 from ancestral.serve.inference import router as inference
 from ancestral.serve.inference.protocol import InferenceRequest, RepositoryRequest
@@ -39,7 +39,7 @@ _BODIES: Sequence[type[Body]] = (
 )
 """Bodies that routes read themselves."""
 _GONE = 499
-"""Status in the log of a request whose client went away; nobody receives it."""
+"""Status in the log of a request whose client went away before the response."""
 
 
 def create_app(server: Server) -> FastAPI:
@@ -63,15 +63,16 @@ def create_app(server: Server) -> FastAPI:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(ClientGone, _client_gone)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
-    # The last that is added is the outermost.
+    # The last that is added is the outermost: pages of other sites may read refusals, too.
+    app.add_middleware(Guard, settings=server.settings, open_paths=OPEN | page.OPEN)
     if server.settings.origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(server.settings.origins),
             allow_methods=["GET", "POST"],
             allow_headers=["*"],
+            expose_headers=[REQUEST_ID, IGNORED, "Retry-After"],
         )
-    app.add_middleware(Guard, settings=server.settings, open_paths=OPEN | page.OPEN)
     app.add_middleware(Access, metrics=server.metrics, contents=server.settings.log_contents)
     return app
 
@@ -83,8 +84,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         each.thread.start()
     yield
     for each in server.served.values():
-        each.thread.stop(drop=True)
-        each.calls.stop()
+        each.stop(drop=True)
     for each in server.served.values():
         await asyncio.to_thread(each.thread.join, 10)
 

@@ -23,8 +23,15 @@ class Body(BaseModel):
 
     @property
     def ignored(self) -> dict[str, str]:
-        """The header that names the fields that are not known; empty if all are."""
-        names = [name for name in self.model_extra or {} if name.isprintable() and name.isascii()]
+        """The header that names the fields that are not known; empty if all are.
+
+        Names that a header cannot hold are left out.
+        """
+        names = [
+            name
+            for name in self.model_extra or {}
+            if name.isprintable() and name.isascii() and name.strip() == name != ""
+        ]
         return {IGNORED: cut(", ".join(names[:_NAMED]))} if names else {}
 
 

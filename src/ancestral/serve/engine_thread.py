@@ -1,15 +1,17 @@
 """The thread that opens a bundle and draws its requests, whoever sends them."""
 
+import contextlib
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
-from ancestral.engine import AutoregressiveEngine, Delta, Desk, Engine, Request
+from ancestral.engine import AutoregressiveEngine, Delta, Desk, Engine, LatentEngine, Request
 from ancestral.errors import InvalidInput
+from ancestral.serve import log_lines
 from ancestral.serve.metrics import BundleMetrics
-from ancestral.serve.refused import Refused, busy, failed, stopping
+from ancestral.serve.refused import Refused, busy, failed, opening, stopping
 from ancestral.serve.rows import Row, Rows, deliver
 from ancestral.serve.settings import Settings
 
@@ -19,13 +21,15 @@ MINUTE = 60.0
 
 
 class EngineThread(threading.Thread):
-    """One thread for each bundle. It alone touches the slots.
+    """One thread for each bundle. Only it touches the slots.
 
     Requests wait in order of arrival. An error of the engine ends all of them at once, and the
-    bundle is opened anew, at most three times a minute; until then the thread is not `ready`.
+    bundle is opened anew, at most three times a minute; until then the thread is not `ready`. If
+    the first opening fails, there is no other: whoever started the server has to see why.
 
     Attributes:
         engine: the engine; None until it is open, and after it has failed.
+        refusal: why the first opening failed.
     """
 
     def __init__(
@@ -41,15 +45,15 @@ class EngineThread(threading.Thread):
         """
         super().__init__(name=f"engine {name}", daemon=True)
         self.engine: Engine | None = None
-        self._load, self._settings, self._metrics = load, settings, metrics
+        self.refusal: BaseException | None = None
+        self._bundle, self._load, self._settings, self._metrics = name, load, settings, metrics
         self._changed = threading.Condition()
         self._waiting: deque[Row] = deque()
         self._drawing: dict[int, Row] = {}
         self._gone: set[Rows] = set()
-        self._error: Exception | None = None
-        self._stopping = self._dropping = self._failed = False
+        self._doubted = self._stopping = self._dropping = self._failed = False
         self._openings: deque[float] = deque(maxlen=OPENINGS)
-        self._rate = 1.0
+        self._slots, self._rate, self._pause = 0, 1.0, 0.0
 
     @property
     def ready(self) -> bool:
@@ -83,17 +87,22 @@ class EngineThread(threading.Thread):
         """
         engine = self.engine
         if engine is None:
-            raise failed()
+            raise failed() if self._failed else opening()
         return engine
 
     def submit(self, rows: Rows) -> None:
-        """Put the rows of a call in line.
+        """Put the rows of a call in line. A call that finds no other in line may be of any size.
 
         Raises:
             Refused: the queue is full, the engine has failed, or the server stops.
         """
         with self._changed:
             self.check()
+            ahead = len(self._waiting)
+            free = max(0, self._slots - len(self._drawing))
+            over = ahead + len(rows.rows) - free - self._settings.queue
+            if ahead and over > 0:
+                raise busy(ahead, over / self._rate)
             self._waiting.extend(rows.rows)
             self._changed.notify()
 
@@ -101,24 +110,22 @@ class EngineThread(threading.Thread):
         """Check that a call may begin.
 
         Raises:
-            Refused: the queue is full, the engine has failed, or the server stops.
+            Refused: the engine has failed, or the server stops.
         """
         if self._stopping:
             raise stopping()
         self.opened()
-        if len(self._waiting) >= self._settings.queue:
-            raise busy(len(self._waiting), len(self._waiting) / self._rate)
 
     def cancel(self, rows: Rows) -> None:
-        """Free the slots of a call whose client has gone."""
+        """Free the slots of a call whose client has gone, and its places in line."""
         with self._changed:
-            self._gone.add(rows)
+            self._forget(rows)
             self._changed.notify()
 
-    def report(self, error: Exception) -> None:
-        """Let the engine be opened anew, because a call on it failed."""
+    def examine(self) -> None:
+        """Check the engine soon, because a call on it failed; it is opened anew if it is broken."""
         with self._changed:
-            self._error = error
+            self._doubted = True
             self._changed.notify()
 
     def stop(self, *, drop: bool = False) -> None:
@@ -129,15 +136,30 @@ class EngineThread(threading.Thread):
 
     def run(self) -> None:
         """Open the bundle and draw, until the server stops."""
-        while not self._stopping:
+        while not self._stopping and self.refusal is None:
             self._openings.append(time.monotonic())
             try:
                 self._serve(self._load())
-            except Exception as error:  # noqa: BLE001 - whatever it is, the clients are told
-                self.engine, self._failed = None, True
-                self._metrics.failed(error)
-                self._end_all(failed())
+            except BaseException as error:  # noqa: BLE001 - whatever it is, the clients get an answer
+                self._fail(error)
+            # Not in the block above: the error's traceback holds the engine that failed.
+            if self.refusal is None:
                 self._wait_to_open()
+
+    def _fail(self, error: BaseException) -> None:
+        """Report to all clients that the engine failed."""
+        was_open, first = self.engine is not None, self.engine is None and not self._failed
+        # What kept the bundle from being opened may take a while to end.
+        self._pause = 0.0 if was_open else MINUTE / OPENINGS
+        with self._changed:
+            self.engine, self._failed = None, True
+        self._metrics.failed()
+        self._end_all(failed())
+        if first:
+            self.refusal = error
+            return
+        error_text = log_lines.trace(error)
+        log_lines.write({"event": "engine failed", "bundle": self._bundle, "error": error_text})
 
     def _serve(self, engine: Engine) -> None:
         """Draw on an engine until the server stops.
@@ -152,60 +174,84 @@ class EngineThread(threading.Thread):
             desk = engine.desk(options.slots, prefix_memory=options.prefix_memory)
             lease = desk.lease
         with lease:
-            if desk is not None:
-                _warm(engine, desk)
-                self._metrics.slots(desk.size)
-            self.engine, self._failed = engine, False
-            while self._wait(desk):
-                if desk is not None:
+            _warm(engine, desk)
+            self._slots = 0 if desk is None else desk.size
+            self._metrics.slots(self._slots)
+            with self._changed:
+                self.engine, self._failed, self._doubted = engine, False, False
+            seconds = round(time.monotonic() - self._openings[-1], 3)
+            line = {"event": "engine ready", "bundle": self._bundle, "slots": self._slots}
+            log_lines.write({**line, "seconds": seconds})
+            while self._wait(draws=desk is not None):
+                if self._doubted:
+                    self._doubted = False
+                    engine.check_files()
+                    if desk is None or desk.idle:
+                        _warm(engine, desk)
+                elif desk is not None:
                     self._round(desk)
         self._end_all(stopping())
 
-    def _wait(self, desk: Desk | None) -> bool:
-        """Wait for something to do; return False when the server has stopped."""
+    def _wait(self, *, draws: bool) -> bool:
+        """Wait for something to do; return False when the server has stopped.
+
+        Args:
+            draws: whether the engine draws requests in slots.
+        """
         with self._changed:
             while True:
-                if self._error is not None:
-                    error, self._error = self._error, None
-                    raise error
                 idle = not self._waiting and not self._drawing
                 if self._stopping and (idle or self._dropping):
                     return False
-                if desk is not None and not idle:
+                if self._doubted or (draws and not idle):
                     return True
                 self._gone.clear()
                 self._changed.wait()
 
     def _round(self, desk: Desk) -> None:
         """Admit what waits, run all rows a little, and send what they drew to their calls."""
-        found: list[tuple[Rows, tuple[int, Delta] | Exception]] = []
-        with self._changed:
-            gone, self._gone = self._gone, set()
-            if gone:
-                self._waiting = deque(row for row in self._waiting if row.rows not in gone)
-            for number, row in self._drawing.items():
-                if row.rows in gone:
-                    desk.cancel(number)
-            while self._waiting and desk.room > 0:
-                row = self._waiting.popleft()
-                try:
-                    row.number = desk.offer(row.request)
-                except InvalidInput as error:
-                    found.append((row.rows, error))
-                    self._gone.add(row.rows)
-                else:
-                    self._drawing[row.number] = row
+        _send(self._admit(desk))
         rows = len(self._drawing)
         begin = time.monotonic()
         deltas = desk.round()
         now = time.monotonic()
-        for delta in deltas:
-            found.append(self._drawn(delta, now))
+        found = [self._drawn(delta, now) for delta in deltas]
         ended = sum(delta.ended is not None for delta in deltas)
         self._rate += 0.05 * (ended / max(now - begin, 1e-6) - self._rate)
         self._rate = max(self._rate, 0.01)
-        self._metrics.round(rows, sum(len(delta.values) for delta in deltas))
+        if rows:
+            self._metrics.round(rows, sum(len(delta.values) for delta in deltas))
         _send(found)
+
+    def _admit(self, desk: Desk) -> list[tuple[Rows, InvalidInput]]:
+        """Free the slots of calls whose clients have gone, and fill slots with what waits.
+
+        Returns:
+            The calls with a request that does not fit the model.
+        """
+        refused: list[tuple[Rows, InvalidInput]] = []
+        with self._changed:
+            gone, self._gone = self._gone, set()
+            for number, row in self._drawing.items():
+                if row.rows in gone:
+                    desk.cancel(number)
+            while self._waiting and desk.room > 0:
+                # The row leaves the line last: whatever `offer` raises, its client gets an answer.
+                row = self._waiting[0]
+                try:
+                    self._drawing[desk.offer(row.request)] = row
+                except InvalidInput as error:
+                    # Its cause does not name the request by its number at the desk.
+                    refused.append((row.rows, InvalidInput(str(error.__cause__ or error))))
+                    self._forget(row.rows)
+                else:
+                    self._waiting.popleft()
+        return refused
+
+    def _forget(self, rows: Rows) -> None:
+        """Take a call out of the line, and its rows out of their slots in the next round."""
+        self._waiting = deque(row for row in self._waiting if row.rows is not rows)
+        self._gone.add(rows)
 
     def _drawn(self, delta: Delta, now: float) -> tuple[Rows, tuple[int, Delta]]:
         """Return where a delta goes, and count the time that it took."""
@@ -229,29 +275,32 @@ class EngineThread(threading.Thread):
     def _wait_to_open(self) -> None:
         """Wait until the engine may be opened again, or the server stops."""
         with self._changed:
-            self._error = None
-            while not self._stopping and len(self._openings) == OPENINGS:
-                left = self._openings[0] + MINUTE - time.monotonic()
-                if left <= 0:
-                    break
+            earliest = self._openings[-1] + self._pause
+            if len(self._openings) == OPENINGS:
+                earliest = max(earliest, self._openings[0] + MINUTE)
+            while not self._stopping and (left := earliest - time.monotonic()) > 0:
                 self._changed.wait(left)
 
 
-def _warm(engine: AutoregressiveEngine, desk: Desk) -> None:
-    """Draw one value, so that the first request of a client finds all graphs loaded."""
+def _warm(engine: Engine, desk: Desk | None) -> None:
+    """Draw something, so that the first request of a client finds the graphs of a draw loaded."""
     label = 0 if engine.data.num_classes else None
+    if desk is None:
+        assert isinstance(engine, LatentEngine)
+        engine.sample(1, label)
+        return
     prompt = [0] if engine.first_position else []
     desk.offer(Request(prompt, label=label, max_new=1))
     while not desk.idle:
         desk.round()
 
 
-def _send(found: list[tuple[Rows, tuple[int, Delta] | Exception]]) -> None:
+def _send(found: Sequence[tuple[Rows, tuple[int, Delta] | Exception]]) -> None:
     """Send what was found to the event loops of its calls, one call of each loop."""
     by_loop = defaultdict(list)
     for rows, each in found:
         by_loop[rows.loop].append((rows, each))
     for loop, parts in by_loop.items():
         # A loop that is closed has no client left.
-        if not loop.is_closed():
+        with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(deliver, parts)

@@ -65,7 +65,7 @@ class Guard:
         size = headers.get("content-length", "0")
         if size.isdecimal() and int(size) > settings.body:
             raise _too_large(settings.body)
-        if self._running >= settings.connections:
+        if self._running >= settings.connections and scope["path"] not in self._open:
             raise Refused(
                 503,
                 f"{self._running} requests are handled at the same time, and no more are accepted",

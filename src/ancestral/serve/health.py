@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from ancestral import __version__
 from ancestral.serve.answers import documented
@@ -81,7 +81,7 @@ async def health(request: Request) -> Response:
     return Response(found.model_dump_json(), 200 if ready else 503, media_type="application/json")
 
 
-@router.get("/metrics", responses=documented())
+@router.get("/metrics", response_class=PlainTextResponse, responses=documented())
 async def metrics(request: Request) -> Response:
     """Return the metrics, in Prometheus's text format."""
     text = server_of(request).metrics.text()

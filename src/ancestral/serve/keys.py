@@ -65,7 +65,7 @@ class Keys:
                 )
             keys.append(line)
         if not keys:
-            raise InvalidInput(f"{path}: expected one key per line, got none")
+            raise InvalidInput(f"{path}: expected one key per line, the file has no key")
         return cls(tuple(keys))
 
 

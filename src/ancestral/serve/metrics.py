@@ -78,7 +78,6 @@ class BundleMetrics:
         self._values = metrics.values.labels(bundle)
         self._first, self._between = metrics.first.labels(bundle), metrics.between.labels(bundle)
         self._batch = metrics.batch.labels(bundle)
-        self.last_error: Exception | None = None
 
     def slots(self, count: int) -> None:
         """Set the number of slots."""
@@ -104,9 +103,8 @@ class BundleMetrics:
         """Count events that a call scored or drew."""
         self._metrics.events.labels(self._bundle, method).inc(count)
 
-    def failed(self, error: Exception) -> None:
+    def failed(self) -> None:
         """Count a failure of the engine."""
-        self.last_error = error
         self._metrics.failures.labels(self._bundle).inc()
 
     def watch(

@@ -61,12 +61,12 @@ def busy(waiting: int, seconds: float) -> Refused:
 
     Args:
         waiting: number of requests that wait.
-        seconds: estimated seconds until one of them gets a slot.
+        seconds: estimated seconds until there is room.
     """
     after = str(max(1, min(60, round(seconds))))
     return Refused(
         429,
-        f"the queue is full: {waiting} requests wait for a slot; try again after {after} s",
+        f"the queue is full: {waiting} requests wait; try again after {after} s",
         headers={"Retry-After": after},
     )
 
@@ -82,10 +82,20 @@ def stopping() -> Refused:
 
 
 def failed() -> Refused:
-    """Return what a request gets whose engine failed while it was drawn, or is being opened."""
+    """Return what a request gets whose engine failed while it was drawn, or has not come back."""
     return Refused(
         503,
         "the engine of this bundle failed and is opened anew; try again later",
         code="engine_failed",
         headers={"Retry-After": "5"},
+    )
+
+
+def opening() -> Refused:
+    """Return the refusal of a request before the engine is open for the first time."""
+    return Refused(
+        503,
+        "the engine of this bundle is being opened; try again soon",
+        code="engine_opening",
+        headers={"Retry-After": "1"},
     )

@@ -16,7 +16,6 @@ class Row:
         request: the request.
         place: its position in the call.
         rows: the rows of the call.
-        number: its number at the desk; None while it waits.
         since: when it arrived, or when it drew last; in seconds of time.monotonic.
         begun: whether it has drawn.
     """
@@ -24,7 +23,6 @@ class Row:
     request: Request
     place: int
     rows: "Rows"
-    number: int | None = None
     since: float = field(default_factory=time.monotonic)
     begun: bool = False
 

@@ -8,6 +8,7 @@ from ancestral.bundles.bundle import Bundle
 from ancestral.bundles.manifest import MANIFEST, Manifest
 from ancestral.engine import AutoregressiveEngine, Engine, LatentEngine
 from ancestral.errors import InvalidInput
+from ancestral.excerpts import quoted
 from ancestral.files.atomic import sha256
 from ancestral.serve.calls import Calls
 from ancestral.serve.engine_thread import EngineThread
@@ -52,9 +53,15 @@ class Served:
         Raises:
             BundleError: the bundle is not valid.
             BackendUnavailable: its tokenizer needs a package that is not installed.
+            InvalidInput: its name cannot be written.
         """
         bundle = Bundle.open(path)
         manifest, name = bundle.manifest, bundle.path.name
+        if not name or not name.isprintable():
+            raise InvalidInput(
+                f"BUNDLE: expected a folder whose name clients can write, got {quoted(name)}; "
+                f"rename it"
+            )
         tokenizer = None if manifest.data.tokenizer is None else bundle.tokenizer()
         counted = metrics.of(name)
         digest = sha256(bundle.path / MANIFEST)
@@ -73,6 +80,17 @@ class Served:
         counted.watch(lambda: thread.waiting, lambda: thread.busy, lambda: float(thread.ready))
         calls = Calls(name, thread, settings.queue)
         return cls(name, manifest, digest, thread, calls, counted, bundle.path, tokenizer, created)
+
+    @property
+    def running(self) -> bool:
+        """Whether a thread works on this bundle."""
+        return self.thread.is_alive() or self.calls.pending > 0
+
+    def stop(self, *, drop: bool) -> None:
+        """Refuse new calls; with `drop`, also tell those that have not ended."""
+        self.thread.stop(drop=drop)
+        if drop:
+            self.calls.stop()
 
     def autoregressive(self) -> AutoregressiveEngine:
         """Return the engine of an autoregressive model.
@@ -106,7 +124,7 @@ def open_all(paths: list[Path], settings: Settings, metrics: Metrics) -> dict[st
     """Open the bundles of a server, by name.
 
     Raises:
-        InvalidInput: two bundles have the same name.
+        InvalidInput: two bundles have the same name, or a name cannot be written.
         BundleError: a bundle is not valid.
         BackendUnavailable: a tokenizer needs a package that is not installed.
     """

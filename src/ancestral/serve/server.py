@@ -51,7 +51,7 @@ class Server:
     @property
     def ready(self) -> bool:
         """Whether every engine is open and warm."""
-        return all(each.thread.ready for each in self.served.values())
+        return all(each.thread.state == "ready" for each in self.served.values())
 
     def find(self, name: str) -> Served:
         """Return a bundle by its name.
@@ -103,7 +103,7 @@ class Server:
 
         Args:
             request: the HTTP request, whose body has been read.
-            work: the work; it is cancelled if nobody waits for it.
+            work: the work; it is cancelled if no client waits for it.
 
         Raises:
             ClientGone: the client closed the connection.
@@ -120,14 +120,18 @@ class Server:
             if working.done():
                 return working.result()
             if leaving.done():
+                # The body was too slow, if it has not been read.
+                leaving.result()
                 raise ClientGone
             raise over(self.settings.seconds)
         finally:
             for task in (working, leaving):
                 task.cancel()
             await asyncio.wait({working, leaving})
-            if not working.cancelled():
-                working.exception()
+            for task in (working, leaving):
+                if not task.cancelled():
+                    # Read, so that an error without a client is not logged.
+                    task.exception()
 
 
 def over(seconds: float) -> Refused:

@@ -18,15 +18,17 @@ class Settings:
         slots: requests of a bundle that are drawn at the same time; None chooses by memory.
         prefix_memory: most bytes of caches that a bundle keeps for prompts that begin alike.
         queue: requests of a bundle that may wait for a slot, and calls that may wait for its
-            thread; more get 429.
+            thread; more get 429. Where nothing waits, one HTTP request may have more rows.
         rows: most rows of one HTTP request, prompts times n.
         n: most choices of a prompt.
         k: most latents of each event of a bound.
         prompt: most values of a prompt; None means the context of the model.
         body: most bytes of the body of a request; larger ones get 413.
-        read_seconds: seconds in which a body must arrive; then 408.
+        read_seconds: seconds in which the head of a request must arrive, and then its body, which
+            gets 408; and after which a client that does not read is cut off.
         seconds: seconds after which a request is cancelled; then 408.
-        connections: HTTP requests that are handled at the same time; more get 503.
+        connections: HTTP requests that are handled at the same time; more get 503. There may be
+            128 more connections without a request.
         drain_seconds: seconds that requests have left after the first SIGTERM.
         keys: API keys; without any, every client may call.
         origins: origins of other sites whose pages may call (CORS).

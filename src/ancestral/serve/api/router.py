@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from ancestral.serve.answers import documented
+from ancestral.serve.answers import EVENTS, documented
 from ancestral.serve.api import complete, latents, likelihoods, sample, text, verify
 from ancestral.serve.api.jobs import JobBody, Prepare, answer
 from ancestral.serve.body import Body, takes
@@ -27,7 +27,7 @@ BODIES: tuple[type[Body], ...] = (
 """Bodies of the routes, for the API document."""
 _STREAM = {
     "description": "The answer, or a stream of events if the body has `stream`.",
-    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    "content": EVENTS,
 }
 
 router = APIRouter(tags=["ancestral"])

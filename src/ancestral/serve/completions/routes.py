@@ -7,7 +7,7 @@ from sse_starlette import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from ancestral.serve.answers import documented
+from ancestral.serve.answers import EVENTS, documented
 from ancestral.serve.body import read, takes
 from ancestral.serve.completions.answer import Completion
 from ancestral.serve.completions.body import CompletionRequest
@@ -17,9 +17,7 @@ from ancestral.serve.completions.whole import whole_answer
 from ancestral.serve.server import note, scope_of, server_of
 
 router = APIRouter(tags=["completions"])
-_STREAMED: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
-}
+_STREAMED: dict[int | str, dict[str, Any]] = {200: {"content": EVENTS}}
 
 
 @router.post(
