@@ -22,7 +22,7 @@ _DAY = 86400
 def serve(  # noqa: PLR0913 - the options of a command
     bundles: Annotated[
         list[Path],
-        typer.Argument(metavar="BUNDLE...", help="Bundle folders; clients use their names."),
+        typer.Argument(metavar="BUNDLE", help="Bundle folders; clients use their names."),
     ],
     host: Annotated[
         str, _network(metavar="ADDRESS", help="Address to listen on; 0.0.0.0 for all.")

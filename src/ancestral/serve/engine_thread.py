@@ -284,11 +284,13 @@ class EngineThread(threading.Thread):
 
 def _warm(engine: Engine, desk: Desk | None) -> None:
     """Draw something, so that the first request of a client finds the graphs of a draw loaded."""
-    label = 0 if engine.data.num_classes else None
     if desk is None:
         assert isinstance(engine, LatentEngine)
-        engine.sample(1, label)
+        # Only a prior over codes has classes.
+        prior = engine.prior
+        engine.sample(1, 0 if prior is not None and prior.data.num_classes else None)
         return
+    label = 0 if engine.data.num_classes else None
     prompt = [0] if engine.first_position else []
     desk.offer(Request(prompt, label=label, max_new=1))
     while not desk.idle:

@@ -1,6 +1,7 @@
 """Streams: the same as whole answers, in chunks; errors, limits and clients that go away."""
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -212,8 +213,16 @@ def test_engine_fails_in_mid_stream(
 
 def test_a_full_queue_is_an_http_error(serve: Serve, texts: Callable[[str], Path]) -> None:
     """A request that cannot wait is refused before a stream begins."""
-    running = serve(texts("gru"), queue=0)
-    answer = running.http.post("/v1/completions", json={"model": "gru", **LONG})
+    running = serve(texts("gru"), queue=1, slots=1)
+    body = {"model": "gru", **LONG}
+    # A call that finds nobody in line may be of any size.
+    first = threading.Thread(target=streamed, args=(running, {**body, "n": 100}))
+    first.start()
+    while not running.server.served["gru"].thread.waiting:
+        assert first.is_alive()
+        time.sleep(0.001)
+    answer = running.http.post("/v1/completions", json=body)
+    first.join()
     assert answer.status_code == 429
     assert int(answer.headers["retry-after"]) >= 1
     assert answer.json()["error"]["type"] == "rate_limit_error"
