@@ -148,7 +148,7 @@ def test_same_as_transformers(tmp_path: Path, client: Client) -> None:
     made = invoke("export", model, "-o", bundle, "--start", "none", "--no-verify")
     assert made.code == 0, made.err
     common = ["--tasks", ",".join(TASKS), "--include_path", tasks, "--log_samples"]
-    # The client keeps one position for a token that is drawn, and one for the token before a text.
+    # The client keeps a position for a token that is drawn; hf scores a token beyond its length.
     own = f"pretrained={model},dtype=float32,max_length={CONTEXT - 2}"
     client(
         "lm_eval", "--model", "hf", "--model_args", own, "--device", "cpu",
