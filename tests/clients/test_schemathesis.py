@@ -36,5 +36,7 @@ def test_whatever_it_makes(bundles: Callable[[str], Path], tmp_path: Path, clien
         process.ready()
     records = process.records()
     assert len(records) > 500
-    assert [each for each in records if each.get("status", 0) >= 500] == []
+    # Until the engines are open, /health says so with 503.
+    asked = [each for each in records if each.get("path") != "/health"]
+    assert [each for each in asked if each.get("status", 0) >= 500] == []
     assert [each for each in records if "error" in each] == []
