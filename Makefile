@@ -140,7 +140,7 @@ kernels-table: $(STAMP) ## compile every kernel; write docs/kernels-compiled.md
 	@touch $@
 
 test-clients: $(STAMP) .clients/.installed ## test the server with programs that others wrote
-	$(BIN)/pytest -m clients tests/clients
+	CLIENTS=1 OMP_NUM_THREADS=1 $(BIN)/pytest -m clients tests/clients tests/serve/test_serving_page.py
 
 clean: ## remove everything that was built, cached or drawn, and .venv
 	rm -rf $(VENV) .browser .clients .peers demo build dist src/*.egg-info .coverage .coverage.* \

@@ -4,18 +4,23 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from ancestral.engine import AutoregressiveEngine, LatentEngine
+from tests.conftest import Load
 from tests.serve.completions.conftest import texts
-from tests.serve.conftest import Running, serve
+from tests.serve.conftest import Running, Serve, serve
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Page
 
 __all__ = ["serve", "texts"]
 Open = Callable[..., "Page"]
+NEAR = 0.0051
+"""Half of the last digit that the page shows, and float32's own error."""
 
 
 def wait_for(page: "Page", selector: str, words: str) -> None:
@@ -23,6 +28,21 @@ def wait_for(page: "Page", selector: str, words: str) -> None:
     from playwright.sync_api import expect
 
     expect(page.locator(selector)).to_contain_text(words, timeout=15_000)
+
+
+def draw(page: "Page", n: int, seed: int) -> None:
+    """Draw samples, and wait for them."""
+    page.fill("#n", str(n))
+    page.fill("#seed", str(seed))
+    page.click("#draw button:not([type])")
+    wait_for(page, "#status", f"Drew {n} samples")
+
+
+def choose(page: "Page", place: str, index: int) -> None:
+    """Choose a tile, and wait until the page has explained its event."""
+    page.locator(f"{place} .tile").nth(index).click()
+    wait_for(page, "#event-nats", "bits/dim")
+    wait_for(page, "#status", "Computed log p")
 
 
 @contextmanager
@@ -82,3 +102,25 @@ def visit(browser: "Browser") -> Iterator[Open]:
     for context in contexts:
         context.close()
     assert not problems
+
+
+@pytest.fixture(scope="module")
+def running(serve: Serve, texts: Callable[[str], Path]) -> Running:
+    """A server of a bundle for each part of the page."""
+    return serve("tiny", texts("text"), "bernoulli", "codes", "startless")
+
+
+@pytest.fixture
+def tiny(load: Load) -> AutoregressiveEngine:
+    """The engine of images, without a server."""
+    engine = load("tiny", "onnxruntime")
+    assert isinstance(engine, AutoregressiveEngine)
+    return engine
+
+
+@pytest.fixture
+def bernoulli(load: Load) -> LatentEngine:
+    """The engine of a VAE, without a server."""
+    engine = load("bernoulli", "onnxruntime")
+    assert isinstance(engine, LatentEngine)
+    return engine

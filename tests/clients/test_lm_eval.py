@@ -2,6 +2,7 @@
 
 import json
 import random
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from ancestral.serve.settings import Settings
 from tests.cli.conftest import invoke
 from tests.clients.conftest import Client
+from tests.doc_commands import lines
 from tests.serve.conftest import Running
 from tests.text_toys import END, SENTENCES, tokenizer_json
 
@@ -145,24 +147,21 @@ def test_same_as_transformers(tmp_path: Path, client: Client) -> None:
     write_model(model)
     write_tasks(tasks)
     # transformers puts no token before a text here, so the bundle has none either.
-    made = invoke("export", model, "-o", bundle, "--start", "none", "--no-verify")
+    words = documented("ancestral export MODEL", MODEL=model, served=bundle)
+    made = invoke(*words, "--no-verify")
     assert made.code == 0, made.err
-    common = ["--tasks", ",".join(TASKS), "--include_path", tasks, "--log_samples"]
-    # The client keeps one position for a token that is drawn, and one for the token before a text.
+    names = ",".join(TASKS)
+    common = ["--include_path", tasks, "--log_samples"]
+    # The client keeps a position for a token that is drawn; hf scores a token beyond its length.
     own = f"pretrained={model},dtype=float32,max_length={CONTEXT - 2}"
     client(
         "lm_eval", "--model", "hf", "--model_args", own, "--device", "cpu",
-        "--output_path", tmp_path / "own", *common,
+        "--output_path", tmp_path / "own", "--tasks", names, *common,
     )  # fmt: skip
     with Running([bundle], Settings(threads=1)) as running:
-        over = (
-            f"model=served,base_url={running.url}/v1/completions,tokenizer={model},"
-            f"tokenizer_backend=huggingface,max_length={CONTEXT},num_concurrent=4,max_retries=1"
-        )
-        client(
-            "lm_eval", "--model", "local-completions", "--model_args", over, "--batch_size", "4",
-            "--output_path", tmp_path / "over", *common,
-        )  # fmt: skip
+        given = {"MODEL": model, "CONTEXT": CONTEXT, "TASK": names}
+        words = documented("lm_eval", **given, **{"http://127.0.0.1:8000": running.url})
+        client("lm_eval", *words, "--batch_size", "4", "--output_path", tmp_path / "over", *common)
         running.idle()
     (own_scores, own_items), (scores, items) = results(tmp_path / "own"), results(tmp_path / "over")
     for name, docs in documents().items():
@@ -175,6 +174,15 @@ def test_same_as_transformers(tmp_path: Path, client: Client) -> None:
         for metric, value in own_scores[name].items():
             if isinstance(value, float):
                 assert scores[name][metric] == pytest.approx(value, rel=1e-4), (name, metric)
+
+
+def documented(begin: str, **values: object) -> list[str]:
+    """Return the arguments of a command of docs/serving.md, with words of it replaced."""
+    (line,) = (each.text for each in lines("docs/serving.md") if each.text.startswith(begin))
+    for word, value in values.items():
+        assert word in line
+        line = line.replace(word, str(value))
+    return shlex.split(line)[1:]
 
 
 def assert_same_item(name: str, one: Any, other: Any) -> None:

@@ -1,11 +1,5 @@
 """NVIDIA's client of the inference protocol, over HTTP with binary tensors and with JSON."""
 
-import contextlib
-import re
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +10,7 @@ import pytest
 from ancestral.engine import AutoregressiveEngine, LatentEngine
 from tests.conftest import Load
 from tests.laws.laws import assert_close, limits
+from tests.serve.process import serving
 
 http = pytest.importorskip("tritonclient.http", exc_type=ImportError)
 triton = pytest.importorskip("tritonclient.utils", exc_type=ImportError)
@@ -23,31 +18,18 @@ pytestmark = pytest.mark.clients
 SECONDS = 120
 N = 6
 BUNDLES = ("tiny", "bernoulli")
-_START = "import sys; sys.argv[0] = 'ancestral'; from ancestral.cli.start import start; start()"
 
 
 @pytest.fixture(scope="module")
 def client(bundles: Callable[[str], Path]) -> Iterator[Any]:
     """A client of a server in a process of its own."""
-    command = [sys.executable, "-P", "-c", _START, "serve", *map(str, map(bundles, BUNDLES))]
-    with contextlib.ExitStack() as stack:
-        process = stack.enter_context(
-            subprocess.Popen([*command, "--port", "0"], stderr=subprocess.PIPE, text=True)
+    with serving(*map(bundles, BUNDLES)) as process:
+        made = http.InferenceServerClient(
+            process.url.removeprefix("http://"), network_timeout=SECONDS
         )
-        stack.callback(process.terminate)
-        assert process.stderr is not None
-        found = re.search(r"http://(\S+)", process.stderr.readline())
-        assert found is not None
-        # Its log lines are read, because a full pipe would stop it.
-        threading.Thread(target=process.stderr.read, daemon=True).start()
-        made = http.InferenceServerClient(found[1], network_timeout=SECONDS)
-        stack.callback(made.close)
-        end = time.monotonic() + SECONDS
-        while not made.is_server_ready():
-            assert process.poll() is None
-            assert time.monotonic() < end
-            time.sleep(0.1)
+        assert made.is_server_ready()
         yield made
+        made.close()
 
 
 def infer(client: Any, model: str, arrays: dict[str, np.ndarray], *, binary: bool) -> Any:

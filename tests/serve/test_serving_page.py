@@ -42,7 +42,9 @@ def test_curl(running: Running) -> None:
         assert "error" not in json.loads(done.stdout), line
 
 
-@pytest.mark.parametrize("name", ["openai", "tritonclient.http"])
+@pytest.mark.parametrize(
+    "name", ["openai", pytest.param("tritonclient.http", marks=pytest.mark.clients)]
+)
 def test_python(running: Running, name: str) -> None:
     pytest.importorskip(name, exc_type=ImportError)
     (block,) = (each for each in blocks(PAGE) if name.partition(".")[0] in each.text)

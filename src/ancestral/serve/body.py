@@ -1,5 +1,6 @@
 """Bodies of requests: read within bounds, parsed in a thread, and described in the API document."""
 
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -29,10 +30,19 @@ class Body(BaseModel):
         """
         names = [
             name
-            for name in self.model_extra or {}
+            for name in _unknown(self)
             if name.isprintable() and name.isascii() and name.strip() == name != ""
         ]
         return {IGNORED: cut(", ".join(names[:_NAMED]))} if names else {}
+
+
+def _unknown(model: BaseModel, before: str = "") -> Iterator[str]:
+    """Yield the names of fields that are not known, and of those in objects of known fields."""
+    for name in model.model_extra or {}:
+        yield before + name
+    for name in type(model).model_fields:
+        if isinstance(value := getattr(model, name), BaseModel):
+            yield from _unknown(value, f"{before}{name}.")
 
 
 def takes(model: type[Body]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ class Settings:
         drain_seconds: seconds that requests have left after the first SIGTERM.
         keys: API keys; without any, every client may call.
         origins: origins of other sites whose pages may call (CORS).
-        log_contents: whether log lines have the bodies of requests.
+        log_contents: whether log lines have the beginnings of the bodies of requests.
     """
 
     backend: str = "onnxruntime"

@@ -24,7 +24,7 @@ TOYS = ("text", "gru", "llama", "startless")
 """In all but the first tokens are bytes, and a line feed ends a text."""
 WHOLE: tuple[GraphName, ...] = ("log_prob", "logits", "top_log_prob", "step", "step_full")
 GRAPHS: dict[str, tuple[GraphName, ...]] = {
-    "text": (*WHOLE, "prefill", "step_filtered"),
+    "text": (*WHOLE, "prefill", "redraw", "step_filtered"),
     "gru": (*WHOLE, "step_filtered"),
     "llama": WHOLE,
     "startless": WHOLE,

@@ -202,14 +202,22 @@ def test_seeds_are_drawn_and_returned(running: Running) -> None:
 def test_head(running: Running) -> None:
     """An answer names its kind, the bundle and its hash; unknown fields are named."""
     answer = running.http.post(
-        "/v1/completions", json={"model": "gru", "prompt": "a", "seed": 1, "moon": 1, "user": "me"}
+        "/v1/completions",
+        json={
+            "model": "gru",
+            "prompt": "a",
+            "seed": 1,
+            "moon": 1,
+            "user": "me",
+            "stream_options": {"include_usage": False, "sun": 2},
+        },
     )
     found = answer.json()
     assert found["object"] == "text_completion"
     assert found["id"].startswith("cmpl-")
     assert found["model"] == "gru"
     assert found["system_fingerprint"] == running.server.served["gru"].sha256[:12]
-    assert answer.headers["x-ignored-fields"] == "moon"
+    assert answer.headers["x-ignored-fields"] == "moon, stream_options.sun"
     tokens = found["usage"]
     assert tokens["total_tokens"] == tokens["prompt_tokens"] + tokens["completion_tokens"]
 

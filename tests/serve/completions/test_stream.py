@@ -215,7 +215,7 @@ def test_a_full_queue_is_an_http_error(serve: Serve, texts: Callable[[str], Path
     """A request that cannot wait is refused before a stream begins."""
     running = serve(texts("gru"), queue=1, slots=1)
     body = {"model": "gru", **LONG}
-    # A call that finds nobody in line may be of any size.
+    # A call that finds an empty line may be of any size.
     first = threading.Thread(target=streamed, args=(running, {**body, "n": 100}))
     first.start()
     while not running.server.served["gru"].thread.waiting:

@@ -81,7 +81,7 @@ class StreamOptions(BaseModel):
         include_usage: whether a last chunk without choices has the numbers of tokens.
     """
 
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(strict=True, extra="allow")
 
     include_usage: bool | None = None
 

@@ -13,8 +13,7 @@ export async function act(name, words, work) {
   stop(name);
   const own = new AbortController();
   running.set(name, own);
-  byId("error").textContent = "";
-  say(words);
+  begin(words);
   const bar = byId("progress");
   const progress = (done, total) => {
     bar.hidden = own.signal.aborted;
@@ -38,6 +37,12 @@ export function stop(name) {
       running.delete(each);
     }
   }
+}
+
+/** Show what the page begins to do, and no errors of what was before. */
+export function begin(words) {
+  byId("error").textContent = "";
+  say(words);
 }
 
 /** Show what the page is doing; undefined changes nothing. */

@@ -42,7 +42,8 @@ byId("new-seed").addEventListener("click", () => {
 });
 
 byId("free").addEventListener("click", () => {
-  const label = bundle.num_classes ? Number(byId("label").value) || 0 : null;
+  const wanted = byId("label").value;
+  const label = wanted === "" ? null : Number(wanted === "turn" ? 0 : wanted);
   editor.edit(new Array(layout.length).fill(-1), label, `A free picture${label === null ? "" : `, label ${label}`}`);
 });
 

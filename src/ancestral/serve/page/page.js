@@ -1,6 +1,6 @@
 /* The page: which bundle it shows, and what that bundle is. */
 
-import { act, stop } from "./action.js";
+import { act, begin, stop } from "./action.js";
 import { get, useKey } from "./api.js";
 import { byId, make } from "./elements.js";
 import * as images from "./images.js";
@@ -19,6 +19,7 @@ function panelOf(bundle) {
 function choose(name) {
   const bundle = bundles.find((each) => each.name === name) ?? bundles[0];
   stop();
+  begin("");
   byId("bundle").value = bundle.name;
   history.replaceState(null, "", `#${encodeURIComponent(bundle.name)}`);
   const facts = {
@@ -41,7 +42,7 @@ function choose(name) {
   parity.open(bundle);
 }
 
-function begin() {
+function load() {
   act("info", "Asking for the bundles", async (signal) => {
     bundles = (await get("v1/ancestral/info", signal)).bundles;
     byId("key-form").hidden = true;
@@ -57,7 +58,7 @@ byId("key-form").addEventListener("submit", (submitted) => {
   submitted.preventDefault();
   useKey(byId("key").value.trim());
   byId("key").value = "";
-  begin();
+  load();
 });
 
-begin();
+load();

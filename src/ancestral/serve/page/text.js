@@ -27,8 +27,8 @@ function clear() {
   byId("adopt").disabled = true;
 }
 
-/** Add the tokens of a choice; those that begin before the length of the prompt are not drawn. */
-function add(choice, prompt) {
+/** Add the tokens of a choice; those of the prompt have no log q, as they were not drawn. */
+function add(choice) {
   const found = choice.logprobs;
   text += choice.text;
   found?.tokens.forEach((token, i) => {
@@ -36,19 +36,19 @@ function add(choice, prompt) {
     const span = make("span", { role: "option", tabIndex: place ? -1 : 0, "aria-selected": "false" });
     span.textContent = token.replace(/\n/g, "\u21b5\n");
     const logProb = found.token_logprobs[i];
-    const own = { token, logProb, top: found.top_logprobs?.[i] ?? {}, drawn: found.text_offset[i] >= prompt, span };
+    const own = { token, logProb, top: found.top_logprobs?.[i] ?? {}, drawn: found.log_q[i] !== null, span };
     span.classList.toggle("drawn", own.drawn);
     span.setAttribute("aria-label", `${quoted(token)}, ${given(logProb)}`);
     span.addEventListener("focus", () => select(place));
     span.addEventListener("pointerenter", () => select(place));
     tokens.push(own);
     list.append(span);
+    colour(own);
   });
-  colour();
 }
 
-function colour() {
-  for (const { span, logProb } of tokens ?? []) paint(span, logProb === null ? 0 : -logProb / MOST);
+function colour({ span, logProb }) {
+  paint(span, logProb === null ? 0 : -logProb / MOST);
 }
 
 const quoted = (token) => `\u201c${token.replace(/\n/g, "\\n")}\u201d`;
@@ -85,13 +85,12 @@ function total() {
 }
 
 const body = () => ({
-  model: bundle.name, prompt: byId("prompt").value, echo: true, logprobs: TOP, seed: number(byId("text-seed")),
+  model: bundle.name, prompt: byId("prompt").value, echo: true, logprobs: TOP, log_q: true, seed: number(byId("text-seed")),
 });
 
 byId("text-form").addEventListener("submit", async (submitted) => {
   submitted.preventDefault();
   begun();
-  const length = [...byId("prompt").value].length;
   const wanted = {
     ...body(),
     max_tokens: number(byId("tokens")),
@@ -103,7 +102,7 @@ byId("text-form").addEventListener("submit", async (submitted) => {
       if (data === "[DONE]") return `Drew ${tokens.filter((each) => each.drawn).length} tokens`;
       const { choices, error } = JSON.parse(data);
       if (error) throw new Problem(500, error.message);
-      for (const choice of choices) add(choice, length);
+      for (const choice of choices) add(choice);
     }
     throw new Problem(0, "The server ended the connection before the end of the text.");
   });
@@ -114,7 +113,7 @@ byId("score").addEventListener("click", async () => {
   begun();
   await act("text", "Computing log p", async (signal) => {
     const found = await post("v1/completions", { ...body(), max_tokens: 0 }, signal);
-    add(found.choices[0], Infinity);
+    add(found.choices[0]);
     return "Computed log p of the prompt";
   });
   ended();
@@ -147,6 +146,6 @@ byId("adopt").addEventListener("click", () => {
 });
 
 onTheme(() => {
-  colour();
+  tokens?.forEach(colour);
   if (bundle) legend(byId("text-legend"), MOST, " or more; drawn tokens are underlined");
 });
