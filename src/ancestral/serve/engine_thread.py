@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from ancestral.engine import AutoregressiveEngine, Delta, Desk, Engine, LatentEngine, Request
-from ancestral.errors import InvalidInput
+from ancestral.errors import BundleError, InvalidInput
 from ancestral.serve import log_lines
+from ancestral.serve.graphs import no_graph
 from ancestral.serve.metrics import BundleMetrics
 from ancestral.serve.refused import Refused, busy, failed, opening, stopping
 from ancestral.serve.rows import Row, Rows, deliver
@@ -223,13 +224,13 @@ class EngineThread(threading.Thread):
             self._metrics.round(rows, sum(len(delta.values) for delta in deltas))
         _send(found)
 
-    def _admit(self, desk: Desk) -> list[tuple[Rows, InvalidInput]]:
+    def _admit(self, desk: Desk) -> list[tuple[Rows, Exception]]:
         """Free the slots of calls whose clients have gone, and fill slots with what waits.
 
         Returns:
-            The calls with a request that does not fit the model.
+            The calls with a request that does not fit the model or the bundle.
         """
-        refused: list[tuple[Rows, InvalidInput]] = []
+        refused: list[tuple[Rows, Exception]] = []
         with self._changed:
             gone, self._gone = self._gone, set()
             for number, row in self._drawing.items():
@@ -243,6 +244,9 @@ class EngineThread(threading.Thread):
                 except InvalidInput as error:
                     # Its cause does not name the request by its number at the desk.
                     refused.append((row.rows, InvalidInput(str(error.__cause__ or error))))
+                    self._forget(row.rows)
+                except BundleError:
+                    refused.append((row.rows, no_graph("the graph")))
                     self._forget(row.rows)
                 else:
                     self._waiting.popleft()

@@ -223,6 +223,11 @@ def test_large_answers_are_refused_before_they_are_made(running: Running) -> Non
     assert "1,048,576 available" in found["message"]
 
 
+def test_too_many_ids(running: Running) -> None:
+    found = refused(running, "detokenize", model="text", ids=[1] * (2**20 + 1))
+    assert found["message"].startswith("ids: 1,048,577 numbers needed")
+
+
 def test_unknown_fields_are_named(running: Running) -> None:
     for stream in (False, True):
         body = GOOD["sample"] | {"stream": stream, "tempreature": 2, "x": 1}

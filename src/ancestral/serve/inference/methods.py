@@ -56,7 +56,7 @@ async def run(server: Server, model: Model, given: Arrays, scope: str) -> dict[s
     def call(report: Report) -> dict[str, Array]:
         if served.manifest.latent is None:
             return _autoregressive(model, given)
-        return _latent(served.latent(), model.name, given, report)
+        return _latent(server, served.latent(), model.name, given, report)
 
     return await served.calls.run(call)
 
@@ -92,7 +92,9 @@ def _autoregressive(model: Model, given: Arrays) -> dict[str, Array]:
     }
 
 
-def _latent(engine: LatentEngine, name: str, given: Arrays, report: Report) -> dict[str, Array]:
+def _latent(
+    server: Server, engine: LatentEngine, name: str, given: Arrays, report: Report
+) -> dict[str, Array]:
     match name:
         case "encode":
             return engine.encode(given["x"])
@@ -102,18 +104,19 @@ def _latent(engine: LatentEngine, name: str, given: Arrays, report: Report) -> d
         case "reconstruct":
             return {"mean": engine.reconstruct(given["x"])}
         case "bound":
-            return _bound(engine, given, report)
+            return _bound(server, engine, given, report)
         case _:
             return _latent_samples(engine, given)
 
 
-def _bound(engine: LatentEngine, given: Arrays, report: Report) -> dict[str, Array]:
-    seed, prior = _seed(given), engine.prior
+def _bound(server: Server, engine: LatentEngine, given: Arrays, report: Report) -> dict[str, Array]:
+    seed, k, prior = _seed(given), _number(given, "k", 64), engine.prior
+    server.check_latents(k)
     if prior is not None:
         check_graphs(prior, "log_prob")
     found = engine.bound(
         given["x"],
-        _number(given, "k", 64),
+        k,
         seed,
         labels=_labels(given),
         first_index=_number(given, "first_index", 0),
