@@ -1,6 +1,5 @@
 """/v1/ancestral/sample: events of a model. Those of autoregressive models are drawn in slots."""
 
-import secrets
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -21,15 +20,13 @@ from ancestral.serve.api.jobs import Fields, JobBody, Target, Work, fields_of
 from ancestral.serve.bias import Bias
 from ancestral.serve.calls import Report
 from ancestral.serve.graphs import check_graphs, check_sampling
-from ancestral.serve.samples import Draw, SlotDraw
+from ancestral.serve.samples import Draw, SlotDraw, new_seed
 from ancestral.serve.server import scope_of
 from ancestral.units import bits_per_dim
 
 Seed = Annotated[int, Field(ge=0, le=2**64 - 1)]
 Index = Annotated[int, Field(ge=0, le=2**32 - 1)]
 _Penalty = Annotated[float, Field(ge=-MOST_PENALTY, le=MOST_PENALTY)]
-_DRAWN = 2**53
-"""Seeds that the server draws are below it, so that JavaScript keeps all of their digits."""
 
 
 class SampleBody(JobBody):
@@ -127,7 +124,7 @@ class LatentSampleAnswer(_Drawn):
 
 def seed_of(body_seed: int | None) -> int:
     """Return the seed of a request, or a new one if it has none."""
-    return secrets.randbelow(_DRAWN) if body_seed is None else body_seed
+    return new_seed() if body_seed is None else body_seed
 
 
 def _refuse(what: str, **given: object) -> None:
@@ -175,6 +172,8 @@ def sample(target: Target, body: SampleBody) -> Work:
             "seed": wanted.seed,
             "bits_per_dim": bits_per_dim(drawn.samples.log_prob, engine.data.event_shape),
         }
+        # Nothing asks the slots for it.
+        del found["top"]
         if body.positions:
             found["position_log_prob"] = by_sites(drawn.log_p, engine.data)
         return found

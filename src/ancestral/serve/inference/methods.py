@@ -1,6 +1,5 @@
 """Run a model on its input tensors, by the method of the engine that it stands for."""
 
-import secrets
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -16,7 +15,7 @@ from ancestral.serve.calls import Report
 from ancestral.serve.graphs import check_graphs, check_sampling
 from ancestral.serve.inference.models import Model
 from ancestral.serve.inference.tensors import Array
-from ancestral.serve.samples import Draw, SlotDraw
+from ancestral.serve.samples import Draw, SlotDraw, new_seed
 from ancestral.serve.server import Server
 
 Arrays = Mapping[str, Array]
@@ -157,7 +156,7 @@ def _seed(given: Arrays) -> int:
     Raises:
         InvalidInput: it is negative.
     """
-    return whole("seed", _number(given, "seed", secrets.randbits(64)), 0, 2**64 - 1)
+    return whole("seed", _number(given, "seed", new_seed()), 0, 2**64 - 1)
 
 
 def _labels(given: Arrays) -> Array | int | None:
