@@ -241,8 +241,8 @@ def test_nothing_is_kept_of_calls_that_ended(tiny: Served) -> None:
     for i in range(300):
         run(draw(tiny.thread, Request(label=0, index=i, max_new=1)))
     until(lambda: tiny.thread.busy == 0)
-    assert len(tiny.thread._gone) <= 1
-    assert not tiny.thread._waiting
+    assert len(tiny.thread._line._gone) <= 1
+    assert not tiny.thread._line._waiting
 
 
 def test_stop_lets_requests_end(bundles: Bundles) -> None:
