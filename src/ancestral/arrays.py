@@ -50,7 +50,7 @@ def shown(value: object) -> str:
 
 
 def _beginning(value: object) -> object:
-    """Return a value of which only so much is left that its repr is still cut at the same place.
+    """Return the beginning of a value, long enough that its repr is cut at the same place.
 
     >>> shown([*range(10**6)]) == cut(repr([*range(100)]), LONGEST_VALUE)
     True

@@ -205,7 +205,7 @@ def test_a_request_that_does_not_fit(tiny: Served) -> None:
 
 
 def test_a_request_for_a_graph_that_is_missing(bundles: Bundles) -> None:
-    """Only its own client is told, whatever the route has checked; others draw on."""
+    """Its own client gets the error, whatever the route has checked; others draw on."""
 
     async def clients() -> tuple[list[Drawn], BaseException]:
         first = await first_delta(served.thread, Request([5], stop=()))

@@ -51,4 +51,4 @@ Bias = Annotated[
     ),
 ]
 """Nats to add to the logits of values, by their ids; null as a number bans a value, which is -inf
-here. None is no bias."""
+here. None means that all logits stay."""
