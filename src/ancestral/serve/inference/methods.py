@@ -49,15 +49,18 @@ async def run(server: Server, model: Model, given: Arrays, scope: str) -> dict[s
     rows, what = rows_of(model, given)
     model.check_rows(server, rows, what)
     served = model.served
-    if model.name == "sample" and served.manifest.latent is None:
-        return await _samples(server, model, given, scope)
 
     def call(report: Report) -> dict[str, Array]:
         if served.manifest.latent is None:
             return _autoregressive(model, given)
         return _latent(server, served.latent(), model.name, given, report)
 
-    return await served.calls.run(call)
+    if model.name == "sample" and served.manifest.latent is None:
+        found = await _samples(server, model, given, scope)
+    else:
+        found = await served.calls.run(call)
+    served.metrics.events(model.name, rows)
+    return found
 
 
 async def _samples(server: Server, model: Model, given: Arrays, scope: str) -> dict[str, Array]:
