@@ -16,7 +16,8 @@ TOYS = ("bernoulli", "linear", "convolved", "codes")
 
 @pytest.fixture(scope="module")
 def running(serve: Serve) -> Running:
-    return serve(*TOYS)
+    # A bound of so many latents is still running when its client goes.
+    return serve(*TOYS, k=10**9)
 
 
 @pytest.fixture(params=TOYS)
