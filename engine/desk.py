@@ -138,6 +138,7 @@ class Desk:
 
         Raises:
             InvalidInput: it is not a request, or does not fit the model.
+            BundleError: the bundle does not have the step graph that it needs.
         """
         self._queue.append(task_of(self._runner, request, self._read))
         self._read += 1

@@ -141,6 +141,7 @@ def task_of(runner: Runner, request: object, number: int) -> Task:
 
     Raises:
         InvalidInput: it is not a `Request`, or a field does not fit the model.
+        BundleError: the bundle does not have the step graph that the request needs.
     """
     if not isinstance(request, Request):
         raise InvalidInput(f"request {number}: expected a Request, got {shown(request)}")
@@ -161,19 +162,24 @@ def _task(runner: Runner, request: Request, number: int) -> Task:
             "stop_text: the bundle has no tokenizer; pass the ids that end the row as `stop`"
         )
     given = step_graph.labelled(_label(runner, request.label))
+    sampling = arguments.sampling(request.sampling, data.levels)
+    logprobs = alternatives.checked(request.logprobs, data.levels)
+    # Refused here, by itself: the slots would find it when they hold other requests.
+    graph = step_graph.graph_of(sampling, runner.bundle.manifest.graphs, logprobs)
+    runner.bundle.graph_name(graph, "portable")
     noise = Noise(request.seed, request.index)
     return Task(
         number=number,
         start=step_loop.Start(observed, given, runner.first_position, noise=noise),
         index=request.index,
-        sampling=arguments.sampling(request.sampling, data.levels),
+        sampling=sampling,
         begin=begin,
         end=min(wanted, data.length),
         ended="context" if wanted > data.length else "max_new",
         stop=frozenset(whole("stop", each, 0, data.levels - 1) for each in ids),
         stop_text=tuple(request.stop_text),
         prompt_log_p=request.prompt_log_p,
-        logprobs=alternatives.checked(request.logprobs, data.levels),
+        logprobs=logprobs,
         prefix_scope=request.prefix_scope,
     )
 

@@ -42,6 +42,7 @@ def refused(capfd: pytest.CaptureFixture[str], arguments: Sequence[str]) -> str:
         ("--max-n 0", "--max-n"),
         ("--max-prompt 0", "--max-prompt"),
         ("--max-body 0", "--max-body"),
+        ("--max-bodies 0", "--max-bodies"),
         ("--prefix-memory -1", "--prefix-memory"),
         ("--timeout 0", "--timeout"),
         ("--timeout nan", "--timeout"),

@@ -204,6 +204,24 @@ def test_a_request_that_does_not_fit(tiny: Served) -> None:
     until(lambda: tiny.thread.busy + tiny.thread.waiting == 0)
 
 
+def test_a_request_for_a_graph_that_is_missing(bundles: Bundles) -> None:
+    """Its own client gets the error, whatever the route has checked; others draw on."""
+
+    async def clients() -> tuple[list[Drawn], BaseException]:
+        first = await first_delta(served.thread, Request([5], stop=()))
+        wrong = draw(served.thread, Request([5], sampling=Sampling(top_k=2)))
+        told, _ = await asyncio.gather(wrong, asyncio.sleep(0), return_exceptions=True)
+        assert isinstance(told, BaseException)
+        return [each async for each in first], told
+
+    with opened(bundles("text"), slots=2) as served:
+        others, told = run(clients())
+        assert served.thread.ready
+    assert isinstance(told, Refused)
+    assert (told.status, told.code) == (400, "no_graph")
+    assert others[-1][1].ended == "context"
+
+
 def test_an_error_ends_a_call(tiny: Served) -> None:
     """Rows that raised yield nothing more."""
 
@@ -223,8 +241,8 @@ def test_nothing_is_kept_of_calls_that_ended(tiny: Served) -> None:
     for i in range(300):
         run(draw(tiny.thread, Request(label=0, index=i, max_new=1)))
     until(lambda: tiny.thread.busy == 0)
-    assert len(tiny.thread._gone) <= 1
-    assert not tiny.thread._waiting
+    assert len(tiny.thread._line._gone) <= 1
+    assert not tiny.thread._line._waiting
 
 
 def test_stop_lets_requests_end(bundles: Bundles) -> None:

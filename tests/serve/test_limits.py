@@ -81,6 +81,22 @@ def test_length_and_chunks(running: Running) -> None:
     assert b"ancestral_" not in found[1]
 
 
+def test_bodies_that_are_too_many(serve: Serve) -> None:
+    """A second large body is refused while the first is held; small ones are not."""
+    running = serve("tiny", body=2**20, bodies=2**19, read_seconds=20)
+    path, large = "/v1/ancestral/sample", b" " * 400_000
+    good = {"model": "tiny", "labels": 0}
+    with connect(running.url) as first:
+        first.sendall(head("POST", path, "content-length: 400001") + large)
+        until(lambda: running.http.post(path, content=large).status_code == 503)
+        refused = running.http.post(path, content=large)
+        assert refused.json()["error"]["code"] == "too_many_bytes"
+        assert refused.headers["retry-after"] == "1"
+        assert running.http.post(path, json=good).status_code == 200
+    alone = json.dumps(good).encode() + b" " * 900_000
+    until(lambda: running.http.post(path, content=alone).status_code == 200)
+
+
 def test_a_body_that_is_too_slow(running: Running) -> None:
     begin = time.monotonic()
     status, body = answer(running.url, head("POST", PATH, "content-length: 10") + b"{")

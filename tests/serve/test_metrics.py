@@ -52,6 +52,25 @@ def test_known_traffic(serve: Serve) -> None:
     assert found["process_resident_memory_bytes", ""] > 1e6
 
 
+def test_events_of_every_protocol(serve: Serve) -> None:
+    running = serve("tiny")
+    x = [[[0, 1, 2], [2, 1, 0], [0, 0, 1]]] * 3
+    inputs = [
+        {"name": "x", "datatype": "INT64", "shape": [3, 3, 3], "data": x},
+        {"name": "labels", "datatype": "INT64", "shape": [1], "data": [0]},
+    ]
+    calls = {
+        "/v2/models/tiny.log_prob/infer": {"inputs": inputs},
+        "/v2/models/tiny.sample/infer": {"inputs": inputs[1:]},
+        "/v1/ancestral/log_prob": {"model": "tiny", "x": x, "labels": 0},
+    }
+    for path, body in calls.items():
+        assert running.http.post(path, json=body).status_code == 200
+    found = metrics(running)
+    assert found["ancestral_events_total", 'bundle="tiny",method="log_prob"'] == 2 * 3
+    assert found["ancestral_events_total", 'bundle="tiny",method="sample"'] == 1
+
+
 def test_clients_cannot_add_labels(serve: Serve) -> None:
     """Unknown paths, methods and names of models do not make new series."""
     running = serve("text")

@@ -62,6 +62,10 @@ def serve(  # noqa: PLR0913 - the options of a command
         _limit(metavar="N", min=1, help="Values of a prompt. Default: the model's context."),
     ] = None,
     max_body: Annotated[int, _limit(metavar="BYTES", min=1, help="Bytes of a body.")] = 2**24,
+    max_bodies: Annotated[
+        int,
+        _limit(metavar="BYTES", min=1, help="Bytes of all bodies at the same time; then 503."),
+    ] = 2**26,
     prefix_memory: Annotated[
         int | None,
         _limit(
@@ -130,6 +134,7 @@ def serve(  # noqa: PLR0913 - the options of a command
         k=max_k,
         prompt=max_prompt,
         body=max_body,
+        bodies=max_bodies,
         read_seconds=body_timeout,
         seconds=timeout,
         connections=max_connections,

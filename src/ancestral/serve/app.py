@@ -10,7 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from ancestral import __version__
 from ancestral.errors import InvalidInput
@@ -54,6 +54,7 @@ def create_app(server: Server) -> FastAPI:
         lifespan=_lifespan,
         docs_url=None,
         redoc_url=None,
+        openapi_url=None,
     )
     app.state.server = server
     for router in _ROUTERS:
@@ -62,6 +63,7 @@ def create_app(server: Server) -> FastAPI:
     app.add_exception_handler(InvalidInput, _refused)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(ClientGone, _client_gone)
+    app.add_api_route("/openapi.json", _openapi, include_in_schema=False)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
     # The last that is added is the outermost: pages of other sites may read refusals, too.
     app.add_middleware(Guard, settings=server.settings, open_paths=OPEN | page.OPEN)
@@ -98,6 +100,12 @@ async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     refused = Refused(error.status_code, str(error.detail), headers=error.headers)
     return error_response(request.url.path, refused)
+
+
+def _openapi(request: Request) -> Response:
+    """Return the document, in a thread: the first time it takes a part of a second."""
+    app: FastAPI = request.app
+    return JSONResponse(app.openapi())
 
 
 async def _client_gone(request: Request, error: Exception) -> Response:

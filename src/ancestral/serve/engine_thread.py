@@ -1,18 +1,17 @@
 """The thread that opens a bundle and draws its requests, whoever sends them."""
 
-import contextlib
 import threading
 import time
-from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
-from ancestral.engine import AutoregressiveEngine, Delta, Desk, Engine, LatentEngine, Request
-from ancestral.errors import InvalidInput
+from ancestral.engine import AutoregressiveEngine, Desk, Engine, LatentEngine, Request
 from ancestral.serve import log_lines
+from ancestral.serve.line import Line
 from ancestral.serve.metrics import BundleMetrics
-from ancestral.serve.refused import Refused, busy, failed, opening, stopping
-from ancestral.serve.rows import Row, Rows, deliver
+from ancestral.serve.refused import failed, opening, stopping
+from ancestral.serve.rows import Rows
 from ancestral.serve.settings import Settings
 
 OPENINGS = 3
@@ -48,12 +47,10 @@ class EngineThread(threading.Thread):
         self.refusal: BaseException | None = None
         self._bundle, self._load, self._settings, self._metrics = name, load, settings, metrics
         self._changed = threading.Condition()
-        self._waiting: deque[Row] = deque()
-        self._drawing: dict[int, Row] = {}
-        self._gone: set[Rows] = set()
+        self._line = Line(self._changed, settings.queue, metrics)
         self._doubted = self._stopping = self._dropping = self._failed = False
         self._openings: deque[float] = deque(maxlen=OPENINGS)
-        self._slots, self._rate, self._pause = 0, 1.0, 0.0
+        self._pause = 0.0
 
     @property
     def ready(self) -> bool:
@@ -72,12 +69,12 @@ class EngineThread(threading.Thread):
     @property
     def waiting(self) -> int:
         """Number of requests that wait for a slot."""
-        return len(self._waiting)
+        return self._line.waiting
 
     @property
     def busy(self) -> int:
         """Number of requests in slots."""
-        return len(self._drawing)
+        return self._line.busy
 
     def opened(self) -> Engine:
         """Return the engine.
@@ -98,12 +95,7 @@ class EngineThread(threading.Thread):
         """
         with self._changed:
             self.check()
-            ahead = len(self._waiting)
-            free = max(0, self._slots - len(self._drawing))
-            over = ahead + len(rows.rows) - free - self._settings.queue
-            if ahead and over > 0:
-                raise busy(ahead, over / self._rate)
-            self._waiting.extend(rows.rows)
+            self._line.add(rows)
             self._changed.notify()
 
     def check(self) -> None:
@@ -119,7 +111,7 @@ class EngineThread(threading.Thread):
     def cancel(self, rows: Rows) -> None:
         """Free the slots of a call whose client has gone, and its places in line."""
         with self._changed:
-            self._forget(rows)
+            self._line.forget(rows)
             self._changed.notify()
 
     def examine(self) -> None:
@@ -154,7 +146,7 @@ class EngineThread(threading.Thread):
         with self._changed:
             self.engine, self._failed = None, True
         self._metrics.failed()
-        self._end_all(failed())
+        self._line.end_all(failed())
         if first:
             self.refusal = error
             return
@@ -175,12 +167,12 @@ class EngineThread(threading.Thread):
             lease = desk.lease
         with lease:
             _warm(engine, desk)
-            self._slots = 0 if desk is None else desk.size
-            self._metrics.slots(self._slots)
+            slots = self._line.slots = 0 if desk is None else desk.size
+            self._metrics.slots(slots)
             with self._changed:
                 self.engine, self._failed, self._doubted = engine, False, False
             seconds = round(time.monotonic() - self._openings[-1], 3)
-            line = {"event": "engine ready", "bundle": self._bundle, "slots": self._slots}
+            line = {"event": "engine ready", "bundle": self._bundle, "slots": slots}
             log_lines.write({**line, "seconds": seconds})
             while self._wait(draws=desk is not None):
                 if self._doubted:
@@ -189,8 +181,8 @@ class EngineThread(threading.Thread):
                     if desk is None or desk.idle:
                         _warm(engine, desk)
                 elif desk is not None:
-                    self._round(desk)
-        self._end_all(stopping())
+                    self._line.round(desk)
+        self._line.end_all(stopping())
 
     def _wait(self, *, draws: bool) -> bool:
         """Wait for something to do; return False when the server has stopped.
@@ -200,77 +192,12 @@ class EngineThread(threading.Thread):
         """
         with self._changed:
             while True:
-                idle = not self._waiting and not self._drawing
+                idle = self._line.idle()
                 if self._stopping and (idle or self._dropping):
                     return False
                 if self._doubted or (draws and not idle):
                     return True
-                self._gone.clear()
                 self._changed.wait()
-
-    def _round(self, desk: Desk) -> None:
-        """Admit what waits, run all rows a little, and send what they drew to their calls."""
-        _send(self._admit(desk))
-        rows = len(self._drawing)
-        begin = time.monotonic()
-        deltas = desk.round()
-        now = time.monotonic()
-        found = [self._drawn(delta, now) for delta in deltas]
-        ended = sum(delta.ended is not None for delta in deltas)
-        self._rate += 0.05 * (ended / max(now - begin, 1e-6) - self._rate)
-        self._rate = max(self._rate, 0.01)
-        if rows:
-            self._metrics.round(rows, sum(len(delta.values) for delta in deltas))
-        _send(found)
-
-    def _admit(self, desk: Desk) -> list[tuple[Rows, InvalidInput]]:
-        """Free the slots of calls whose clients have gone, and fill slots with what waits.
-
-        Returns:
-            The calls with a request that does not fit the model.
-        """
-        refused: list[tuple[Rows, InvalidInput]] = []
-        with self._changed:
-            gone, self._gone = self._gone, set()
-            for number, row in self._drawing.items():
-                if row.rows in gone:
-                    desk.cancel(number)
-            while self._waiting and desk.room > 0:
-                # The row leaves the line last: whatever `offer` raises, its client gets an answer.
-                row = self._waiting[0]
-                try:
-                    self._drawing[desk.offer(row.request)] = row
-                except InvalidInput as error:
-                    # Its cause does not name the request by its number at the desk.
-                    refused.append((row.rows, InvalidInput(str(error.__cause__ or error))))
-                    self._forget(row.rows)
-                else:
-                    self._waiting.popleft()
-        return refused
-
-    def _forget(self, rows: Rows) -> None:
-        """Take a call out of the line, and its rows out of their slots in the next round."""
-        self._waiting = deque(row for row in self._waiting if row.rows is not rows)
-        self._gone.add(rows)
-
-    def _drawn(self, delta: Delta, now: float) -> tuple[Rows, tuple[int, Delta]]:
-        """Return where a delta goes, and count the time that it took."""
-        row = self._drawing[delta.request]
-        if delta.ended is not None:
-            del self._drawing[delta.request]
-        if len(delta.values):
-            self._metrics.drew(now - row.since, len(delta.values), first=not row.begun)
-            row.begun, row.since = True, now
-        return row.rows, (row.place, delta)
-
-    def _end_all(self, error: Refused) -> None:
-        """End every request with an error."""
-        with self._changed:
-            every = {row.rows for row in (*self._waiting, *self._drawing.values())}
-            self._waiting.clear()
-            self._drawing.clear()
-            self._gone.clear()
-        _send([(rows, error) for rows in every])
 
     def _wait_to_open(self) -> None:
         """Wait until the engine may be opened again, or the server stops."""
@@ -295,14 +222,3 @@ def _warm(engine: Engine, desk: Desk | None) -> None:
     desk.offer(Request(prompt, label=label, max_new=1))
     while not desk.idle:
         desk.round()
-
-
-def _send(found: Sequence[tuple[Rows, tuple[int, Delta] | Exception]]) -> None:
-    """Send what was found to the event loops of its calls, one call of each loop."""
-    by_loop = defaultdict(list)
-    for rows, each in found:
-        by_loop[rows.loop].append((rows, each))
-    for loop, parts in by_loop.items():
-        # A loop that is closed has no client left.
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(deliver, parts)

@@ -21,13 +21,7 @@ def check_graphs(runner: Runner, *names: str) -> None:
     """
     for name in names:
         if name not in runner.bundle.manifest.graphs:
-            raise Refused(
-                400,
-                f"model: expected a bundle with graph {name!r}, which this request needs; the "
-                f"bundle was exported without it",
-                code="no_graph",
-                param="model",
-            )
+            raise no_graph(f"graph {name!r}")
 
 
 def check_sampling(runner: Runner, sampling: Sampling, logprobs: int = 0) -> None:
@@ -45,3 +39,18 @@ def check_sampling(runner: Runner, sampling: Sampling, logprobs: int = 0) -> Non
     sampling.check(runner.data.levels)
     graphs = runner.bundle.manifest.graphs
     check_graphs(runner, step_graph.graph_of(sampling, graphs, logprobs))
+
+
+def no_graph(graph: str) -> Refused:
+    """Return the refusal of a request that needs a graph which the bundle does not have.
+
+    Args:
+        graph: words for the graph.
+    """
+    return Refused(
+        400,
+        f"model: expected a bundle with {graph} that this request needs; the bundle was exported "
+        f"without it",
+        code="no_graph",
+        param="model",
+    )

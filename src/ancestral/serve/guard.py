@@ -11,6 +11,8 @@ from ancestral.serve.settings import Settings
 
 OPEN = frozenset({"/", "/health", "/v2/health/live", "/v2/health/ready"})
 """Paths that need no key: they tell nothing but whether the server is ready."""
+SMALL = 2**16
+"""Bytes of a body that is never one too many, so that large ones do not keep out the others."""
 SCOPE = "ancestral.scope"
 """Entry of an ASGI scope: the name of the key, which is the scope of shared prefixes."""
 
@@ -28,6 +30,7 @@ class Guard:
         """
         self._app, self._settings, self._open = app, settings, open_paths
         self._running = 0
+        self._total = _Total()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -38,11 +41,13 @@ class Guard:
         except Refused as refused:
             await error_response(scope["path"], refused)(scope, receive, send)
             return
+        arriving = _Arriving(receive, self._settings, self._total)
         self._running += 1
         try:
-            await self._app(scope, self._bounded(receive), send)
+            await self._app(scope, arriving, send)
         finally:
             self._running -= 1
+            arriving.drop()
 
     def _check(self, scope: Scope) -> None:
         """Refuse a request by its headers.
@@ -73,33 +78,59 @@ class Guard:
                 headers={"Retry-After": "1"},
             )
 
-    def _bounded(self, receive: Receive) -> Receive:
-        """Return a `receive` that refuses a body which is too large or too slow."""
-        settings, got, done = self._settings, 0, False
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + settings.read_seconds
 
-        async def bounded() -> Message:
-            nonlocal got, done
-            if done:
-                return await receive()
-            try:
-                async with asyncio.timeout_at(deadline):
-                    message = await receive()
-            except TimeoutError as error:
+class _Total:
+    """Bytes of the bodies of all requests that are handled."""
+
+    size = 0
+
+
+class _Arriving:
+    """A `receive` that refuses a body which is too large or too slow, or one too many.
+
+    Attributes:
+        size: bytes of the body that have arrived.
+    """
+
+    def __init__(self, receive: Receive, settings: Settings, total: _Total) -> None:
+        self.size = 0
+        self._receive, self._settings, self._total = receive, settings, total
+        self._done = False
+        self._deadline = asyncio.get_running_loop().time() + settings.read_seconds
+
+    async def __call__(self) -> Message:
+        if self._done:
+            return await self._receive()
+        settings = self._settings
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                message = await self._receive()
+        except TimeoutError as error:
+            raise Refused(
+                408,
+                f"the body did not arrive within {settings.read_seconds:g} s",
+                headers={"Connection": "close"},
+            ) from error
+        if message["type"] == "http.request":
+            arrived = len(message.get("body", b""))
+            self.size += arrived
+            self._total.size += arrived
+            self._done = not message.get("more_body", False)
+            if self.size > settings.body:
+                raise _too_large(settings.body)
+            if self.size > SMALL and self.size < self._total.size > settings.bodies:
                 raise Refused(
-                    408,
-                    f"the body did not arrive within {settings.read_seconds:g} s",
-                    headers={"Connection": "close"},
-                ) from error
-            if message["type"] == "http.request":
-                got += len(message.get("body", b""))
-                done = not message.get("more_body", False)
-                if got > settings.body:
-                    raise _too_large(settings.body)
-            return message
+                    503,
+                    f"the bodies of all requests have more than {settings.bodies:,} bytes; try "
+                    f"again later, or send less at a time",
+                    code="too_many_bytes",
+                    headers={"Connection": "close", "Retry-After": "1"},
+                )
+        return message
 
-        return bounded
+    def drop(self) -> None:
+        """Take the body out of the total."""
+        self._total.size -= self.size
 
 
 def _too_large(limit: int) -> Refused:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import resource
@@ -147,6 +148,7 @@ def serve(server: Server, host: str, port: int, said: Callable[[str], None]) -> 
                 f"--host {host}: other machines can reach this server; docs/serving.md says what "
                 f"to put before it"
             )
+        _collect_seldom()
         http = HttpServer(server, said)
         http.run(sockets=[listening])
     if http.refusal is not None:
@@ -155,6 +157,17 @@ def serve(server: Server, host: str, port: int, said: Callable[[str], None]) -> 
         # A thread that is inside a runtime cannot be ended, and the interpreter would wait for it.
         sys.stderr.flush()
         os._exit(0)
+
+
+def _collect_seldom() -> None:
+    """Let Python look for cycles of objects seldom, and only among those made from now on.
+
+    It keeps all threads waiting while it looks, the event loop too. A body of 16 MiB of short lists
+    makes millions of objects: parsing one takes 1.1 s with these numbers, and 2.5 s without them.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 def _allow_files(count: int) -> None:

@@ -1,5 +1,6 @@
 """Samples of an autoregressive model, drawn in slots among the requests of other clients."""
 
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,14 @@ from ancestral.scalars import whole
 from ancestral.serve.graphs import check_sampling
 from ancestral.serve.served import Served
 from ancestral.serve.server import Server
+
+_SEEDS = 2**53
+"""Seeds that the server draws are below it: a client that reads numbers as float64 keeps them."""
+
+
+def new_seed() -> int:
+    """Return a seed for a request that has none."""
+    return secrets.randbelow(_SEEDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

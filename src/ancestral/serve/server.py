@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from fastapi import Request
 
 from ancestral import engine
+from ancestral.errors import InvalidInput
 from ancestral.excerpts import quoted
 from ancestral.serve.access import NOTES
 from ancestral.serve.guard import SCOPE
@@ -80,6 +81,17 @@ class Server:
                 400,
                 f"{what}: expected at most {self.settings.rows} in one request, got {count}",
                 param=what,
+            )
+
+    def check_latents(self, k: int) -> None:
+        """Check the number of latents of each event of a bound.
+
+        Raises:
+            InvalidInput: there are too many.
+        """
+        if k > self.settings.k:
+            raise InvalidInput(
+                f"k: expected at most {self.settings.k} latents of each event, got {k}"
             )
 
     @asynccontextmanager

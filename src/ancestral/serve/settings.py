@@ -24,6 +24,8 @@ class Settings:
         k: most latents of each event of a bound.
         prompt: most values of a prompt; None means the context of the model.
         body: most bytes of the body of a request; larger ones get 413.
+        bodies: most bytes of the bodies of all requests at the same time, as parsing takes many
+            times as much memory; more get 503, but for the only body, and those of at most 64 KiB.
         read_seconds: seconds in which the head of a request must arrive, and then its body, which
             gets 408; and after which a client that does not read is cut off.
         seconds: seconds after which a request is cancelled; then 408.
@@ -46,6 +48,7 @@ class Settings:
     k: int = 10**6
     prompt: int | None = None
     body: int = 2**24
+    bodies: int = 2**26
     read_seconds: float = 30.0
     seconds: float = 600.0
     connections: int = 1024

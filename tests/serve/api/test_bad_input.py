@@ -58,10 +58,14 @@ CASES: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("sample", {"repetition_penalty": 0}, "repetition_penalty: expected a number >= 0.01, got 0"),
     ("sample", {"presence_penalty": 1000}, "presence_penalty: expected a number <= 100, got 1000"),
     ("sample", {"frequency_penalty": [1]}, "frequency_penalty: expected a valid number, got [1]"),
-    ("sample", {"logit_bias": [1]}, "logit_bias: expected an object, got [1]"),
-    ("sample", {"logit_bias": {"a": 1}}, "logit_bias.a.[key]: expected a valid integer"),
+    ("sample", {"logit_bias": [1]}, "logit_bias: expected an object of ids and numbers, got [1]"),
+    ("sample", {"logit_bias": {"a": 1}}, "logit_bias: expected ids, which are texts of digits"),
     ("sample", {"logit_bias": {"3": 1}}, "logit_bias: expected an integer in 0 .. 2, got 3"),
-    ("sample", {"logit_bias": {"0": 1e9}}, "logit_bias.0: expected a number <= 1000, got "),
+    (
+        "sample",
+        {"logit_bias": {"0": 1e9}},
+        "logit_bias: expected numbers in [-1000, 1000], or null",
+    ),
     ("sample", {"logit_bias": dict.fromkeys("012")}, "logit_bias: expected at least one value"),
     ("bound", {"k": 0}, "k: expected a number >= 1, got 0"),
     ("bound", {"k": 10**6 + 1}, "k: expected at most 1000000 latents of each event, got 1000001"),
@@ -217,6 +221,11 @@ def test_large_answers_are_refused_before_they_are_made(running: Running) -> Non
     found = refused(running, "tokenize", model="text", text=text)
     assert found["message"].startswith("text: ")
     assert "1,048,576 available" in found["message"]
+
+
+def test_too_many_ids(running: Running) -> None:
+    found = refused(running, "detokenize", model="text", ids=[1] * (2**20 + 1))
+    assert found["message"].startswith("ids: 1,048,577 numbers needed")
 
 
 def test_unknown_fields_are_named(running: Running) -> None:

@@ -179,6 +179,9 @@ def test_values(running: Running, model: str, inputs: list[Any], words: str) -> 
         ({"parameters": []}, "parameters: expected an object"),
         ({"id": 5}, "id: expected a valid string, got 5"),
         ({"inputs": {}}, "inputs: expected a valid array"),
+        # Without a limit each of these had three errors of its own, and their list its memory.
+        ({"inputs": [{}] * 65}, "inputs: expected at most 64 items, got [{}, {}"),
+        ({"outputs": [{}] * 65}, "outputs: expected at most 64 items, got [{}, {}"),
     ],
 )
 def test_fields(running: Running, fields: dict[str, Any], words: str) -> None:

@@ -9,14 +9,15 @@ import pytest
 
 from ancestral.engine import LatentEngine
 from tests.serve.conftest import Running, Serve
-from tests.serve.inference.wire import document, infer, post
+from tests.serve.inference.wire import document, infer, post, refused
 
 TOYS = ("bernoulli", "linear", "convolved", "codes")
 
 
 @pytest.fixture(scope="module")
 def running(serve: Serve) -> Running:
-    return serve(*TOYS)
+    # A bound of so many latents is still running when its client goes.
+    return serve(*TOYS, k=10**9)
 
 
 @pytest.fixture(params=TOYS)
@@ -148,3 +149,11 @@ def test_a_client_that_goes_away(running: Running) -> None:
         assert time.monotonic() < end, "the call goes on"
         time.sleep(0.01)
     infer(running.http, "bernoulli.encode", {"x": events(engine)})
+
+
+def test_the_limit_of_latents(running: Running) -> None:
+    """It is that of /v1/ancestral/bound."""
+    most = running.server.settings.k
+    given = {"x": np.zeros((1, 3, 3), np.int64), "k": np.array([most + 1])}
+    message = refused(running.http, "bernoulli.bound", *document(given, binary=True))
+    assert message == f"input k: expected at most {most} latents of each event, got {most + 1}"

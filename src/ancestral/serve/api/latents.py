@@ -5,7 +5,6 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ancestral.engine import LatentEngine
-from ancestral.errors import InvalidInput
 from ancestral.serve.api.arrays import Array, Labels, Values, array, check_size, labels_of, rows
 from ancestral.serve.api.jobs import Fields, JobBody, Target, Work, fields_of
 from ancestral.serve.api.sample import Index, Seed, seed_of
@@ -169,9 +168,7 @@ def bound(target: Target, body: BoundBody) -> Work:
     """
     engine, x, labels = target.served.latent(), array("x", body.x), labels_of(body.labels)
     target.server.check_rows(rows(x), "x")
-    most = target.server.settings.k
-    if body.k > most:
-        raise InvalidInput(f"k: expected at most {most} latents of each event, got {body.k}")
+    target.server.check_latents(body.k)
     _check_bound(engine, body.proposal)
     seed = seed_of(body.seed)
 

@@ -1,14 +1,12 @@
 """/v1/ancestral/sample: events of a model. Those of autoregressive models are drawn in slots."""
 
-import secrets
 from typing import Annotated
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from ancestral.engine import LatentEngine, Sampling
 from ancestral.errors import InvalidInput
-from ancestral.sampling import HOTTEST, MOST_BIAS, MOST_PENALTY, MOST_REPETITION
+from ancestral.sampling import HOTTEST, MOST_PENALTY, MOST_REPETITION
 from ancestral.serve.api.arrays import (
     Array,
     Labels,
@@ -19,18 +17,16 @@ from ancestral.serve.api.arrays import (
     labels_of,
 )
 from ancestral.serve.api.jobs import Fields, JobBody, Target, Work, fields_of
+from ancestral.serve.bias import Bias
 from ancestral.serve.calls import Report
 from ancestral.serve.graphs import check_graphs, check_sampling
-from ancestral.serve.samples import Draw, SlotDraw
+from ancestral.serve.samples import Draw, SlotDraw, new_seed
 from ancestral.serve.server import scope_of
 from ancestral.units import bits_per_dim
 
 Seed = Annotated[int, Field(ge=0, le=2**64 - 1)]
 Index = Annotated[int, Field(ge=0, le=2**32 - 1)]
 _Penalty = Annotated[float, Field(ge=-MOST_PENALTY, le=MOST_PENALTY)]
-_Bias = Annotated[float, Field(ge=-MOST_BIAS, le=MOST_BIAS)]
-_DRAWN = 2**53
-"""Seeds that the server draws are below it, so that JavaScript keeps all of their digits."""
 
 
 class SampleBody(JobBody):
@@ -53,7 +49,7 @@ class SampleBody(JobBody):
     """Keep the most probable values up to this probability; 1 is off."""
     min_p: float = Field(default=0.0, ge=0, le=1)
     """Keep values of at least this part of the largest probability; 0 is off."""
-    logit_bias: dict[int, _Bias | None] | None = None
+    logit_bias: Bias = None
     """Nats to add to the logits of some values, {id: nats}; null as a number bans the value."""
     repetition_penalty: float = Field(default=1.0, ge=1 / MOST_REPETITION, le=MOST_REPETITION)
     """Divisor of the positive logits of values that have occurred, without a unit; 1 is off."""
@@ -73,17 +69,12 @@ class SampleBody(JobBody):
     @property
     def sampling(self) -> Sampling:
         """Temperature, filters, bias and penalties."""
-        bias = None
-        if self.logit_bias is not None:
-            bias = {
-                value: -np.inf if nats is None else nats for value, nats in self.logit_bias.items()
-            }
         return Sampling(
             temperature=self.temperature,
             top_k=self.top_k,
             top_p=self.top_p,
             min_p=self.min_p,
-            logit_bias=bias,
+            logit_bias=self.logit_bias,
             repetition_penalty=self.repetition_penalty,
             presence_penalty=self.presence_penalty,
             frequency_penalty=self.frequency_penalty,
@@ -133,7 +124,7 @@ class LatentSampleAnswer(_Drawn):
 
 def seed_of(body_seed: int | None) -> int:
     """Return the seed of a request, or a new one if it has none."""
-    return secrets.randbelow(_DRAWN) if body_seed is None else body_seed
+    return new_seed() if body_seed is None else body_seed
 
 
 def _refuse(what: str, **given: object) -> None:
@@ -181,6 +172,8 @@ def sample(target: Target, body: SampleBody) -> Work:
             "seed": wanted.seed,
             "bits_per_dim": bits_per_dim(drawn.samples.log_prob, engine.data.event_shape),
         }
+        # Nothing asks the slots for it.
+        del found["top"]
         if body.positions:
             found["position_log_prob"] = by_sites(drawn.log_p, engine.data)
         return found

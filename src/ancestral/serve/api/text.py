@@ -105,11 +105,13 @@ def detokenize(target: Target, body: DetokenizeBody) -> Work:
     """Return the text of ids.
 
     Raises:
-        InvalidInput: they are not ids of the model.
+        InvalidInput: they are not ids of the model, or are too many.
         Refused: the bundle has no text.
     """
     tokenizer, levels = tokenizer_of(target.served), target.served.manifest.data.levels
-    ids = inputs.ids("ids", array("ids", body.ids), levels)
+    given = array("ids", body.ids)
+    check_size("ids", given.size, MOST_IDS)
+    ids = inputs.ids("ids", given, levels)
     return _known({"text": tokenizer.decode(ids.tolist())})
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
 
 from ancestral.sampling import Sampling
+from ancestral.serve.bias import Bias
 from ancestral.serve.body import Body
 from ancestral.step_tensors import TOP
 
@@ -107,7 +108,7 @@ class CompletionRequest(Body):
             of the negative ones. Default: 1, off.
         presence_penalty: nats to subtract from the logits of tokens that were drawn. Default: 0.
         frequency_penalty: nats to subtract for each time that a token was drawn. Default: 0.
-        logit_bias: nats to add to the logits of tokens, by their ids.
+        logit_bias: nats to add to the logits of tokens, by their ids; null as a number bans one.
         seed: any integer; it counts modulo 2^64. Default: drawn. The answer has it.
         stop: text, or texts, before which the text of a choice ends.
         echo: whether the text, and the log-probabilities, of a choice begin with those of the
@@ -139,7 +140,7 @@ class CompletionRequest(Body):
     repetition_penalty: float | None = None
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
-    logit_bias: dict[int, float] | None = None
+    logit_bias: Bias = None
     seed: int | None = None
     stop: Annotated[Sequence[str], PlainValidator(_stops), WithJsonSchema(_STOP_SCHEMA)] = ()
     echo: bool | None = None

@@ -1,6 +1,5 @@
 """A plan: the prompts and requests of a body, checked against the bundle and the limits."""
 
-import secrets
 import time
 import uuid
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from ancestral.sampling import Sampling
 from ancestral.serve.completions.body import CompletionRequest
 from ancestral.serve.completions.prompt import Prompt, read_prompt
 from ancestral.serve.refused import Refused
+from ancestral.serve.samples import new_seed
 from ancestral.serve.served import Served
 from ancestral.serve.server import Server
 from ancestral.step_tensors import LOG_PROB
@@ -19,8 +19,6 @@ from ancestral.text.tokenizer import Tokenizer
 
 _TOKENS = 16
 """Tokens that are drawn if the body does not say how many."""
-_SEED_BITS = 53
-"""Bits of a seed that is drawn: a client that reads numbers as float64 keeps them all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +96,7 @@ def plan_of(body: CompletionRequest, server: Server, served: Served, scope: str)
             f"echo",
             param="prompt",
         )
-    seed = secrets.randbits(_SEED_BITS) if body.seed is None else body.seed % 2**64
+    seed = new_seed() if body.seed is None else body.seed % 2**64
     rows = (each for each in prompts for _ in range(n)) if tokens else ()
     requests = [
         Request(

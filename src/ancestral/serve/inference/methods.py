@@ -1,6 +1,5 @@
 """Run a model on its input tensors, by the method of the engine that it stands for."""
 
-import secrets
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -16,7 +15,7 @@ from ancestral.serve.calls import Report
 from ancestral.serve.graphs import check_graphs, check_sampling
 from ancestral.serve.inference.models import Model
 from ancestral.serve.inference.tensors import Array
-from ancestral.serve.samples import Draw, SlotDraw
+from ancestral.serve.samples import Draw, SlotDraw, new_seed
 from ancestral.serve.server import Server
 
 Arrays = Mapping[str, Array]
@@ -50,15 +49,18 @@ async def run(server: Server, model: Model, given: Arrays, scope: str) -> dict[s
     rows, what = rows_of(model, given)
     model.check_rows(server, rows, what)
     served = model.served
-    if model.name == "sample" and served.manifest.latent is None:
-        return await _samples(server, model, given, scope)
 
     def call(report: Report) -> dict[str, Array]:
         if served.manifest.latent is None:
             return _autoregressive(model, given)
-        return _latent(served.latent(), model.name, given, report)
+        return _latent(server, served.latent(), model.name, given, report)
 
-    return await served.calls.run(call)
+    if model.name == "sample" and served.manifest.latent is None:
+        found = await _samples(server, model, given, scope)
+    else:
+        found = await served.calls.run(call)
+    served.metrics.events(model.name, rows)
+    return found
 
 
 async def _samples(server: Server, model: Model, given: Arrays, scope: str) -> dict[str, Array]:
@@ -92,7 +94,9 @@ def _autoregressive(model: Model, given: Arrays) -> dict[str, Array]:
     }
 
 
-def _latent(engine: LatentEngine, name: str, given: Arrays, report: Report) -> dict[str, Array]:
+def _latent(
+    server: Server, engine: LatentEngine, name: str, given: Arrays, report: Report
+) -> dict[str, Array]:
     match name:
         case "encode":
             return engine.encode(given["x"])
@@ -102,18 +106,19 @@ def _latent(engine: LatentEngine, name: str, given: Arrays, report: Report) -> d
         case "reconstruct":
             return {"mean": engine.reconstruct(given["x"])}
         case "bound":
-            return _bound(engine, given, report)
+            return _bound(server, engine, given, report)
         case _:
             return _latent_samples(engine, given)
 
 
-def _bound(engine: LatentEngine, given: Arrays, report: Report) -> dict[str, Array]:
-    seed, prior = _seed(given), engine.prior
+def _bound(server: Server, engine: LatentEngine, given: Arrays, report: Report) -> dict[str, Array]:
+    seed, k, prior = _seed(given), _number(given, "k", 64), engine.prior
+    server.check_latents(k)
     if prior is not None:
         check_graphs(prior, "log_prob")
     found = engine.bound(
         given["x"],
-        _number(given, "k", 64),
+        k,
         seed,
         labels=_labels(given),
         first_index=_number(given, "first_index", 0),
@@ -154,7 +159,7 @@ def _seed(given: Arrays) -> int:
     Raises:
         InvalidInput: it is negative.
     """
-    return whole("seed", _number(given, "seed", secrets.randbits(64)), 0, 2**64 - 1)
+    return whole("seed", _number(given, "seed", new_seed()), 0, 2**64 - 1)
 
 
 def _labels(given: Arrays) -> Array | int | None:

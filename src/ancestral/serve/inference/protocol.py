@@ -12,6 +12,8 @@ HEADER = "inference-header-content-length"
 BINARY_SIZE = "binary_data_size"
 BINARY = "binary_data"
 BINARY_OUTPUT = "binary_data_output"
+_TENSORS = 64
+"""Most inputs, and most outputs, that a request names; no model has as many."""
 
 
 class InputTensor(BaseModel):
@@ -56,8 +58,8 @@ class InferenceRequest(Body):
 
     id: str | None = None
     parameters: dict[str, Any] = Field(default_factory=dict)
-    inputs: list[InputTensor] = Field(default_factory=list)
-    outputs: list[RequestedOutput] = Field(default_factory=list)
+    inputs: list[InputTensor] = Field(default_factory=list, max_length=_TENSORS)
+    outputs: list[RequestedOutput] = Field(default_factory=list, max_length=_TENSORS)
 
 
 class RepositoryRequest(Body):
