@@ -18,7 +18,6 @@ from tests.serve.drawing import SECONDS, Drawn, draw, first_delta, opened, same,
 
 T = TypeVar("T")
 Bundles = Callable[[str], Path]
-LAUNCH = 8
 """Values that a request may draw in one launch."""
 
 
@@ -120,7 +119,8 @@ def test_a_client_that_goes_away_frees_its_slot(long: Served) -> None:
 
     (drawn,) = run(clients())
     assert len(drawn.values) == 1
-    assert values[0] <= 2 * LAUNCH
+    # Launches may end between the first delta and the cancellation, but the row had 1,023 to go.
+    assert values[0] < 500
     until(lambda: long.thread.busy == 0)
 
 
