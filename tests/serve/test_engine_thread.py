@@ -18,7 +18,6 @@ from tests.serve.drawing import SECONDS, Drawn, draw, first_delta, opened, same,
 
 T = TypeVar("T")
 Bundles = Callable[[str], Path]
-"""Values that a request may draw in one launch."""
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
