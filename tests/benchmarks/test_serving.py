@@ -63,6 +63,7 @@ def test_a_run_appends_rows(
     assert [line[:8] for line in shown] == ["## Serve", "| 50% | ", "| 5000% "]
 
 
+@pytest.mark.slow
 def test_a_server_that_loses_the_probabilities_leaves_no_row(
     served_toy: cases.Case,
     tmp_path: Path,

@@ -20,6 +20,7 @@ def test_health(running: Running) -> None:
     answer = running.http.get("/health")
     assert (answer.status_code, answer.json()["status"]) == (200, "ready")
     assert answer.json()["bundles"] == {"tiny": "ready", "bernoulli": "ready"}
+    assert running.http.head("/health").status_code == 200
 
 
 def test_info_has_no_path(running: Running) -> None:

@@ -71,6 +71,7 @@ class Info(BaseModel):
     bundles: list[BundleInfo]
 
 
+@router.head("/health", include_in_schema=False)
 @router.get("/health", response_model=Health, responses={503: {"model": Health}})
 async def health(request: Request) -> Response:
     """Return 200 when every engine is open and warm, else 503."""

@@ -199,3 +199,8 @@ def test_limit_of_prompts(serve: Serve, texts: Callable[[str], Path]) -> None:
     assert post(running, GOOD | {"prompt": [1] * 5}).status_code == 200
     answer = post(running, GOOD | {"prompt": [1] * 6})
     assert "expected at most 5 tokens, got 6" in answer.json()["error"]["message"]
+
+
+def test_a_bundle_without_the_graphs_of_verify(running: Running) -> None:
+    answer = running.http.post("/v1/ancestral/verify", json={"model": "gru"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "no_graph")

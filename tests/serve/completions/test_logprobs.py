@@ -1,6 +1,7 @@
 """Log-probabilities of drawn tokens and of prompts, their texts, places and alternatives."""
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -236,8 +237,14 @@ def test_counts(running: Running, capsys: pytest.CaptureFixture[str], stream: bo
     named = {"x-request-id": f"counts-{stream}"}
     running.http.post("/v1/completions", json=body | {"stream": stream}, headers=named)
     assert counted() == before + 5
-    lines = map(json.loads, capsys.readouterr().err.splitlines())
-    (line,) = (each for each in lines if each["id"] == named["x-request-id"])
+    lines: list[dict[str, Any]] = []
+    end = time.monotonic() + 30
+    # The line is written after the last byte is sent.
+    while not lines:
+        assert time.monotonic() < end
+        every = map(json.loads, capsys.readouterr().err.splitlines())
+        lines = [each for each in every if each.get("id") == named["x-request-id"]]
+    (line,) = lines
     assert (line["bundle"], line["prompt_tokens"], line["completion_tokens"]) == ("llama", 5, 12)
 
 

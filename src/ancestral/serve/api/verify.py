@@ -4,12 +4,15 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from ancestral.engine import AutoregressiveEngine
 from ancestral.errors import BundleError
 from ancestral.parity_document import parity_document
 from ancestral.serve.answers import in_words
 from ancestral.serve.api.jobs import Fields, JobBody, Target, Work
 from ancestral.serve.calls import Report
+from ancestral.serve.graphs import check_graphs
 from ancestral.serve.refused import Refused
+from ancestral.step_tensors import LOG_PROB, LOGITS
 
 
 class VerifyBody(JobBody):
@@ -56,9 +59,11 @@ def verify(target: Target, body: VerifyBody) -> Work:
     """Return the work that verifies a bundle.
 
     Raises:
-        Refused: a bundle is being verified.
+        Refused: a bundle is being verified, or this one was exported without a graph that it needs.
     """
     engine, verifying = target.served.thread.opened(), target.server.verifying
+    if isinstance(engine, AutoregressiveEngine):
+        check_graphs(engine, LOG_PROB, LOGITS, "redraw")
     if verifying.locked():
         raise _running()
 
