@@ -202,5 +202,5 @@ def test_limit_of_prompts(serve: Serve, texts: Callable[[str], Path]) -> None:
 
 
 def test_a_bundle_without_the_graphs_of_verify(running: Running) -> None:
-    answer = running.http.post("/v1/ancestral/verify", json={"model": "gru"})
+    answer = running.http.post("/v1/ancestral/verify", json={"model": "startless"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "no_graph")
