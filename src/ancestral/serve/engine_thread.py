@@ -24,7 +24,7 @@ class EngineThread(threading.Thread):
 
     Requests wait in order of arrival. An error of the engine ends all of them at once, and the
     bundle is opened anew, at most three times a minute; until then the thread is not `ready`. If
-    the first opening fails, there is no other: whoever started the server has to see why.
+    the first opening fails, the thread ends, so that the process can report why.
 
     Attributes:
         engine: the engine; None until it is open, and after it has failed.

@@ -57,11 +57,11 @@ _CODES = {
 
 
 def busy(waiting: int, seconds: float) -> Refused:
-    """Return the refusal of a request for which there is no room in the queue.
+    """Return the refusal of a request when the queue is full.
 
     Args:
         waiting: number of requests that wait.
-        seconds: estimated seconds until there is room.
+        seconds: estimated seconds until the queue has room.
     """
     after = str(max(1, min(60, round(seconds))))
     return Refused(

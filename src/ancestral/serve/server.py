@@ -58,7 +58,7 @@ class Server:
         """Return a bundle by its name.
 
         Raises:
-            Refused: there is no such bundle; the error names those that there are.
+            Refused: the bundle is not served; the error names those that are.
         """
         if name not in self.served:
             names = ", ".join(list(self.served)[:_LISTED])

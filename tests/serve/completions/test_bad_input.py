@@ -189,7 +189,7 @@ def test_a_bundle_without_the_graphs(serve: Serve) -> None:
     ):
         answer = post(running, GOOD | fields)
         assert answer.status_code == 400
-        assert f"no graph '{needed}'" in answer.json()["error"]["message"]
+        assert f"a bundle with graph '{needed}'" in answer.json()["error"]["message"]
     assert post(running, GOOD | {"logprobs": 0}).status_code == 200
     assert running.server.ready
 

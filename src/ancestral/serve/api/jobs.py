@@ -108,7 +108,7 @@ async def answer(request: Request, method: str, model: type[B], prepare: Prepare
         prepare: function that checks the fields of the body.
 
     Raises:
-        Refused: the body is not valid, there is no such bundle, or it cannot do what is asked for.
+        Refused: the body is not valid, the bundle does not exist, or it does not have this method.
         InvalidInput: a field has a wrong value.
         ClientGone: the client closed the connection.
     """
@@ -137,7 +137,7 @@ async def answer(request: Request, method: str, model: type[B], prepare: Prepare
 async def _events(
     target: Target, work: Callable[[Report | None], Awaitable[bytes]]
 ) -> AsyncIterator[bytes]:
-    """Yield the events of a job; the job is cancelled if they are no longer read."""
+    """Yield the events of a job. The job is cancelled when the client disconnects."""
     latest, changed = (0, 0), asyncio.Event()
 
     def report(done: int, total: int) -> None:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ancestral.arrays import shown
-from ancestral.engine import AutoregressiveEngine, Request, alternatives, step_graph, top
+from ancestral.engine import AutoregressiveEngine, Request, alternatives, top
 from ancestral.sampling import Sampling
 from ancestral.serve.completions.body import CompletionRequest
 from ancestral.serve.completions.prompt import Prompt, read_prompt
+from ancestral.serve.graphs import check_graphs, check_sampling
 from ancestral.serve.refused import Refused
 from ancestral.serve.samples import new_seed
 from ancestral.serve.served import Served
@@ -80,7 +81,7 @@ def plan_of(body: CompletionRequest, server: Server, served: Served, scope: str)
     tokenizer, engine = _text_of(served)
     n, tokens = _counts(body, server)
     sampling = body.sampling()
-    _check_draw(body, served, sampling, tokens)
+    _check_draw(body, engine, sampling, tokens)
     data = served.manifest.data
     limit = min(data.length, server.settings.prompt or data.length)
     single = len(body.prompt) == 1
@@ -140,7 +141,7 @@ def _text_of(served: Served) -> tuple[Tokenizer, AutoregressiveEngine]:
     if served.tokenizer is None:
         raise Refused(
             400,
-            f"model: bundle {served.name!r} has no tokenizer, so there is no text to complete; use "
+            f"model: bundle {served.name!r} has no tokenizer, so it cannot complete text; use "
             f"/v1/ancestral/sample, or the inference protocol at /v2",
             code="no_text",
             param="model",
@@ -179,29 +180,18 @@ def _counts(body: CompletionRequest, server: Server) -> tuple[int, int]:
     return n, tokens
 
 
-def _check_draw(body: CompletionRequest, served: Served, sampling: Sampling, tokens: int) -> None:
+def _check_draw(
+    body: CompletionRequest, engine: AutoregressiveEngine, sampling: Sampling, tokens: int
+) -> None:
     """Check that the bundle can draw with these settings, and return these log-probabilities.
 
     Raises:
-        Refused: a graph that is needed is not in the bundle.
+        Refused: the bundle does not have a graph that is needed.
         InvalidInput: the model has no such values, or its likelihood has no logits.
     """
-    manifest, k = served.manifest, body.logprobs or 0
-    levels, graphs = manifest.data.levels, manifest.graphs
-    sampling.check(levels)
-    alternatives.checked(k, levels)
-    needed: list[tuple[str, str]] = []
+    k = alternatives.checked(body.logprobs or 0, engine.data.levels)
+    sampling.check(engine.data.levels)
     if tokens:
-        graph = step_graph.graph_of(sampling, graphs, k)
-        needed.append((graph, "logprobs" if k and not sampling.adjusted else "sampling"))
+        check_sampling(engine, sampling, k)
     if body.echo and body.logprobs is not None:
-        needed.append((top.GRAPH if k else LOG_PROB, "logprobs"))
-    for name, field in needed:
-        if name not in graphs:
-            raise Refused(
-                400,
-                f"{field}: bundle {served.name!r} has no graph {name!r}, which this needs; export "
-                f"the model again with it",
-                code="no_graph",
-                param=field if field in CompletionRequest.model_fields else None,
-            )
+        check_graphs(engine, top.GRAPH if k else LOG_PROB)

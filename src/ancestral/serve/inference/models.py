@@ -94,7 +94,7 @@ def find(server: Server, name: str, version: str | None = None) -> Model:
     """Return a model by its name.
 
     Raises:
-        Refused: there is no such model or version; the error names those that there are.
+        Refused: the model or the version does not exist; the error names those that do.
     """
     bundle, _, method = name.rpartition(".")
     served = server.served.get(bundle)
