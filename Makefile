@@ -18,6 +18,8 @@ CALLED := tests/models tests/likelihoods tests/test_philox.py tests/test_bound.p
   tests/triton_kernels/test_linear.py tests/triton_kernels/test_recurrence.py
 # Triton decides when a kernel is defined whether to interpret it, so these tests run separately.
 INTERPRETED := TRITON_INTERPRET=1 $(PYTEST)
+# Tests with these marks have targets of their own.
+ELSEWHERE := not gpu and not kernels and not browser and not clients
 # The files whose kernel tests are not slow.
 KERNELS := tests/engine/test_triton.py tests/triton_kernels/kernels \
   tests/triton_kernels/test_new_operator.py tests/benchmarks/test_gpu_rehearsal.py
@@ -29,8 +31,8 @@ COMPUTING := tests/laws tests/engine tests/export tests/likelihoods tests/models
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-all test-old-cpu test-install checks docs docs-links gpu bench \
-  peers kernels-table clean
+.PHONY: help install demo test test-all test-old-cpu test-browser test-clients test-install checks \
+  docs docs-links gpu bench peers kernels-table clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
@@ -50,7 +52,7 @@ $(STAMP): pyproject.toml constraints.txt
 	       "apt-get install python3-venv" >&2; exit 1; }
 	@echo "installing into $(VENV); the first time downloads for some minutes"
 	@$(PIP) torch
-	@$(PIP) -e '.[train,export,cpu,text,bulk,dev,docs]'
+	@$(PIP) -e '.[train,export,cpu,text,serve,bulk,dev,docs]'
 	@touch $@
 
 install: $(STAMP) ## create .venv with everything that the demo and the tests need
@@ -67,21 +69,32 @@ checks: $(STAMP) ## check format, lint, types, layers and dead code, without the
 	$(BIN)/python -m tests.prose
 
 test: checks ## run every check: `make checks`, then all tests except the slow ones
-	$(PYTEST) -m "not slow and not gpu and not kernels" $(CALLED:%=--ignore=%)
-	$(PYTEST) -m "not slow and not gpu and not kernels" $(ANNOTATED) $(CALLED)
+	$(PYTEST) -m "not slow and $(ELSEWHERE)" $(CALLED:%=--ignore=%)
+	$(PYTEST) -m "not slow and $(ELSEWHERE)" $(ANNOTATED) $(CALLED)
 	$(INTERPRETED) -m "kernels and not slow" $(KERNELS)
 
 # Annotations and coverage cost as much again as the tests themselves: the slow tests run without.
 test-all: checks ## run every check and all tests, with coverage (GPU tests: make gpu)
-	$(PYTEST) -m "not slow and not gpu and not kernels" $(ANNOTATED) --cov --cov-report=term
-	$(PYTEST) -m "slow and not gpu and not kernels"
+	$(PYTEST) -m "not slow and $(ELSEWHERE)" $(ANNOTATED) --cov --cov-report=term
+	$(PYTEST) -m "slow and $(ELSEWHERE)"
 	$(INTERPRETED) -m kernels
 	@$(MAKE) --no-print-directory test-old-cpu
 
 # PyTorch and its libraries choose instructions by the processor and by these variables. ONNX
 # Runtime has no such switch.
 test-old-cpu: $(STAMP) ## run the tests that compute, as on a processor with only SSE 4.2
-	$(OLD_CPU) $(PYTEST) -m "not slow and not gpu and not kernels" $(COMPUTING)
+	$(OLD_CPU) $(PYTEST) -m "not slow and $(ELSEWHERE)" $(COMPUTING)
+
+# Chromium must be installed: on Debian and Ubuntu, apt-get install chromium. CHROMIUM=PATH names
+# another one.
+BROWSER := .browser
+$(BROWSER)/.installed: $(STAMP) tests/browser/requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade \
+	  --target $(BROWSER) -r tests/browser/requirements.txt
+	@touch $@
+
+test-browser: $(BROWSER)/.installed ## test the server's page in Chromium, which must be installed
+	PYTHONPATH=$(BROWSER) OMP_NUM_THREADS=1 $(BIN)/pytest -m browser tests/browser
 
 # The site needs no network: only the links to other sites do.
 docs: $(STAMP) ## build the site into build/docs; a warning is an error
@@ -117,7 +130,19 @@ peers: $(STAMP) ## compare with other programs: make PEERS='--only W2 --rounds 5
 kernels-table: $(STAMP) ## compile every kernel; write docs/kernels-compiled.md
 	@$(BIN)/python -m ancestral.triton_kernels.tools.compile --table docs/kernels-compiled.md
 
+# The first time it downloads some gigabytes into .clients. torch is installed first: pip might
+# download another version too.
+.clients/.installed: tests/clients/requirements.txt
+	@test -x .clients/bin/python || $(PYTHON) -m venv .clients
+	@.clients/bin/python -m pip install --quiet --disable-pip-version-check \
+	  "$$(grep ^torch== $<)"
+	@.clients/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+test-clients: $(STAMP) .clients/.installed ## test the server with programs that others wrote
+	CLIENTS=1 OMP_NUM_THREADS=1 $(BIN)/pytest -m clients tests/clients tests/serve/test_serving_page.py
+
 clean: ## remove everything that was built, cached or drawn, and .venv
-	rm -rf $(VENV) .peers demo build dist src/*.egg-info .coverage .coverage.* htmlcov .hypothesis \
-	  .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .browser .clients .peers demo build dist src/*.egg-info .coverage .coverage.* \
+	  htmlcov .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -60,6 +60,7 @@ class Case:
         plain: whether to export the baseline's graph too, for Transformers only. The other
             families are compared with running the whole network at every position.
         published: speedup of cached sampling that others published, in words, or "".
+        tokenizer: tokenizer of its text; None if its values are not text.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Case:
     shares: str | None = None
     plain: bool = False
     published: str = ""
+    tokenizer: str | None = None
 
     @property
     def length(self) -> int:
@@ -124,6 +126,7 @@ _ABOUT = {
     "table": "a table over the upper and the left value, 16 cells each, 784 positions",
     "llama": "Llama's parts: 4 layers, width 256, 8 heads, 4,096 values, 512 positions",
     "gpt2": "GPT-2 small's shape: 12 layers, width 768, 12 heads, 50,257 values, 512 positions",
+    "served": "Llama's parts: 4 layers, width 256, 8 heads, text of bytes, 512 positions",
     "tiny": "1 layer, width 16, 5 values, 12 positions: a rehearsal, not a result",
     "tiny-long": "tiny with a cache 8 times longer",
 }
@@ -152,6 +155,7 @@ _ALL = (
     _case("table", "table", _TABLE, 1, 64),
     _case("llama", "transformer", _LLAMA, 16, event_shape=(512,), levels=4096),
     _case("gpt2", "transformer", GPT2, 16, event_shape=(512,), levels=50_257),
+    _case("served", "transformer", _LLAMA, 16, event_shape=(512,), tokenizer="bytes", prefix=16),
     _case("tiny", "transformer", _TINY, 1, 3, event_shape=(3, 4), levels=5, prefix=3, plain=True),
     _case("tiny-long", "transformer", _TINY, 1, event_shape=(96,), levels=5, shares="tiny"),
 )
@@ -169,7 +173,12 @@ def model(case: Case) -> "Model":
     from ancestral.train.models.families import build_model, config_from_json
 
     torch.manual_seed(0)
-    data = DataSpec(name=case.name, event_shape=case.event_shape, levels=case.levels)
+    data = DataSpec(
+        name=case.name,
+        event_shape=case.event_shape,
+        levels=case.levels,
+        tokenizer=case.tokenizer,
+    )
     made = build_model(config_from_json(case.family, case.config), data).eval()
     if case.shares is not None:
         weights = model(CASES[case.shares]).state_dict()
@@ -209,7 +218,8 @@ def _key(name: str) -> str:
     """Return 12 hex digits that hash the case and the exporting code, read once per process."""
     case = CASES[name]
     shape = [case.family, case.config, case.event_shape, case.levels, case.shares, case.plain]
-    digest = hashlib.sha256(json.dumps([*shape, case.graphs]).encode())
+    text = [] if case.tokenizer is None else [case.tokenizer]
+    digest = hashlib.sha256(json.dumps([*shape, case.graphs, *text]).encode())
     for content in exporting_code():
         digest.update(content)
     return digest.hexdigest()[:12]

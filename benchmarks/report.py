@@ -23,6 +23,7 @@ from benchmarks.machine import CHECKOUT
 from benchmarks.peers import table as peers
 from benchmarks.peers.rows import FILE, PeerRow
 from benchmarks.rows import RESULTS, CaseRow, Row, grouped, number, read
+from benchmarks.serving import rows as serving
 
 _ABOUT = {case.name: case.about for case in (*CASES.values(), MLP, CHECKPOINT)}
 BEGIN = "<!-- benchmarks:begin -->"
@@ -45,8 +46,12 @@ def latest(rows: Sequence[CaseRow]) -> list[CaseRow]:
     return sorted(kept.values(), key=lambda row: (order.index(row.quantity), row.batch))
 
 
-def render(rows: Sequence[CaseRow], arrivals: Sequence[ArrivalsRow] = ()) -> str:
-    """Return the Markdown tables of each machine and case, then those of arriving requests."""
+def render(
+    rows: Sequence[CaseRow],
+    arrivals: Sequence[ArrivalsRow] = (),
+    served: Sequence[serving.ServingRow] = (),
+) -> str:
+    """Return the tables of each machine and case, of arriving requests, and of the server."""
     parts = []
     cases = grouped(latest(rows), lambda row: (row.machine.name, row.threads, row.case))
     for (machine, threads, case), group in cases.items():
@@ -60,6 +65,7 @@ def render(rows: Sequence[CaseRow], arrivals: Sequence[ArrivalsRow] = ()) -> str
                 "",
             ]
     parts += table(arrivals, _ABOUT, _run)
+    parts += serving.table(served, _ABOUT, _run)
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -115,12 +121,13 @@ def main(words: list[str] | None = None) -> int:
     options = parser.parse_args(words)
     rows = [row for name in _ABOUT for row in read(CaseRow, options.results / f"{name}.jsonl")]
     arrivals = read_rows(options.results)
-    if not rows and not arrivals:
+    served = read(serving.ServingRow, options.results / serving.FILE)
+    if not rows and not arrivals and not served:
         print(f"{options.results}: no rows; run: python -m benchmarks.run", file=sys.stderr)
         return 2
     try:
         old = options.file.read_text()
-        new = replaced(old, render(rows, arrivals))
+        new = replaced(old, render(rows, arrivals, served))
         if peers.BEGIN in new:
             table = peers.render(read(PeerRow, options.results / FILE)) or NO_PEERS
             new = replaced(new, table, peers.BEGIN, peers.END)

@@ -4,7 +4,7 @@ from ancestral.bound import Bound
 from ancestral.engine.alternatives import Alternatives
 from ancestral.engine.astream import AsyncRequestStream
 from ancestral.engine.classify import Classification
-from ancestral.engine.desk import Counts, Delta
+from ancestral.engine.desk import Counts, Delta, Desk
 from ancestral.engine.latent_sample import LatentSamples
 from ancestral.engine.open import AutoregressiveEngine, Engine, LatentEngine
 from ancestral.engine.particles import Completion
@@ -25,6 +25,7 @@ __all__ = [
     "Completion",
     "Counts",
     "Delta",
+    "Desk",
     "Engine",
     "EventLikelihood",
     "Generated",

@@ -35,6 +35,13 @@ class Alternatives:
         parts = (self.ids, self.log_p, self.filtered_ids, self.log_q)
         return Alternatives(*(each[index].copy() for each in parts))
 
+    def without(self, count: int) -> "Alternatives":
+        """Return a copy in which the first positions of each row, [b, t, k], have none."""
+        found = self.part(slice(None))
+        found.ids[:, :count] = found.filtered_ids[:, :count] = -1
+        found.log_p[:, :count] = found.log_q[:, :count] = 0
+        return found
+
 
 def checked(k: object, levels: int | None = None) -> int:
     """Return the number of most probable values; 0 for none.

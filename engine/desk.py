@@ -1,4 +1,4 @@
-"""The desk of a stream: requests wait for slots, and what they draw becomes deltas."""
+"""The desk: requests wait for slots, and what they draw becomes deltas."""
 
 from collections import deque
 from contextlib import AbstractContextManager
@@ -71,6 +71,16 @@ class Counts:
 class Desk:
     """Requests in order of arrival, and the slots that they are drawn in.
 
+    It is what `stream` and `astream` are built on. A server that gets requests at any time uses it
+    itself, from one thread:
+
+        desk = engine.desk(slots=8)
+        with desk.lease:
+            while True:
+                ...  # offer what has arrived while `desk.room`, cancel what is not wanted
+                for delta in desk.round():
+                    ...  # what each request drew
+
     Not thread-safe, but for `cancel` and `counts`.
     """
 
@@ -106,6 +116,11 @@ class Desk:
         return Counts(queued, running, self._finished, self._cancelled, self._values)
 
     @property
+    def size(self) -> int:
+        """Number of slots."""
+        return self._size
+
+    @property
     def room(self) -> int:
         """How many more requests can begin at once."""
         return self._slots.free - len(self._queue)
@@ -115,14 +130,19 @@ class Desk:
         """Whether no request waits or draws."""
         return not self._queue and self._slots.free == self._size
 
-    def offer(self, request: object) -> None:
+    def offer(self, request: object) -> int:
         """Put a request in line for a slot.
+
+        Returns:
+            Its number, by which its deltas are known.
 
         Raises:
             InvalidInput: it is not a request, or does not fit the model.
+            BundleError: the bundle does not have the step graph that it needs.
         """
         self._queue.append(task_of(self._runner, request, self._read))
         self._read += 1
+        return self._read - 1
 
     def cancel(self, number: int) -> None:
         """Cancel a request in the next round, by its position in the input."""

@@ -141,7 +141,8 @@ class Donors:
         task = self._tenants[row]
         assert task is not None
         values: NDArray[np.int64] = self.values[row, : self.position[row]]
-        return Held(values.copy(), task.label, task.prompt_log_p, min(task.begin, self._t - 1))
+        prompt = min(task.begin, self._t - 1)
+        return Held(values.copy(), task.label, task.prompt_log_p, prompt, task.prefix_scope)
 
     def _rewinds(self, loop: Loop) -> bool:
         return step_graph.rewinds(loop[0], self._t)

@@ -162,6 +162,8 @@ class AutoregressiveEngine(Engine):
     sample = samples.sample
     sample_batches = samples.sample_batches
     generate = generate.generate
+    # Before `stream`, whose name is that of the module.
+    desk = stream.desk
     stream = stream.stream
     astream = astream.astream
     complete = particles.complete

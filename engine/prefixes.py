@@ -26,17 +26,19 @@ class Held:
         label: label of the row; None without classes.
         scored: whether log p of all these positions was computed.
         prompt: number of first values that were prefilled; later ones were run step by step.
+        scope: scope of the request; other scopes take nothing of it.
     """
 
     values: NDArray[np.int64]
     label: int | None
     scored: bool
     prompt: int
+    scope: str = ""
 
     def covers(self, other: "Held") -> bool:
         """Return whether this cache is as good as the other one for every prompt."""
         return (
-            (self.label, self.prompt) == (other.label, other.prompt)
+            (self.scope, self.label, self.prompt) == (other.scope, other.label, other.prompt)
             and self.scored >= other.scored
             and common(self.values, other.values) == len(other.values)
         )
@@ -51,12 +53,14 @@ class Prompt:
         label: label of the row; None without classes.
         scored: whether its log p is asked for.
         ends: positions at which its chunks end, in order.
+        scope: scope of the request; it takes nothing of other scopes.
     """
 
     values: NDArray[np.int64]
     label: int | None
     scored: bool
     ends: tuple[int, ...]
+    scope: str = ""
 
 
 def shared(held: Held, prompt: Prompt, *, exact: bool) -> int:
@@ -67,7 +71,7 @@ def shared(held: Held, prompt: Prompt, *, exact: bool) -> int:
         prompt: the prompt.
         exact: whether the cache has a state, which is that of all its positions only.
     """
-    if held.label != prompt.label or prompt.scored > held.scored:
+    if (held.scope, held.label) != (prompt.scope, prompt.label) or prompt.scored > held.scored:
         return 0
     most = common(held.values, prompt.values)
     if exact and most < len(held.values):

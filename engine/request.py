@@ -45,11 +45,14 @@ class Request:
         prompt_log_p: whether log p of the prompt is computed, and reported in the first delta.
             Without it a prompt is prefilled faster, by a graph without the last projection.
         logprobs: number of most probable values that are reported at each position, 0 .. 20.
+        prefix_scope: name of a scope; prompts that begin alike are prefilled once among the
+            requests of a scope. A server uses a scope for each user, because the time to the first
+            value shows whether someone has sent the same beginning before.
 
     Raises:
         InvalidInput: a field is wrong for every model: a seed, index or count out of range, a
-            stop text that is empty, both a prompt and observed values, or a `prompt_log_p` that is
-            not a bool.
+            stop text that is empty, both a prompt and observed values, a `prompt_log_p` that is
+            not a bool, or a `prefix_scope` that is not a string.
 
     For example:
 
@@ -67,6 +70,7 @@ class Request:
     stop_text: Sequence[str] = ()
     prompt_log_p: bool = True
     logprobs: int = 0
+    prefix_scope: str = ""
 
     def __post_init__(self) -> None:
         noise = arguments.noise(self.seed, 0, 1)
@@ -75,6 +79,8 @@ class Request:
         max_new = None if self.max_new is None else whole("max_new", self.max_new, 1)
         if self.observed is not None and array_of("prompt", self.prompt).size:
             raise InvalidInput("observed: expected no prompt with it; put its values in `observed`")
+        if not isinstance(self.prefix_scope, str):
+            raise InvalidInput(f"prefix_scope: expected a string, got {shown(self.prefix_scope)}")
         for name, value in (
             ("seed", noise.seed),
             ("index", index),
@@ -102,6 +108,7 @@ class Task:
         stop_text: texts that end the row.
         prompt_log_p: whether log p of the prompt is asked for.
         logprobs: number of most probable values that are reported at each position.
+        prefix_scope: scope in which the beginning of the prompt is shared.
     """
 
     number: int
@@ -115,6 +122,7 @@ class Task:
     stop_text: tuple[str, ...]
     prompt_log_p: bool
     logprobs: int
+    prefix_scope: str
 
     @property
     def label(self) -> int | None:
@@ -133,6 +141,7 @@ def task_of(runner: Runner, request: object, number: int) -> Task:
 
     Raises:
         InvalidInput: it is not a `Request`, or a field does not fit the model.
+        BundleError: the bundle does not have the step graph that the request needs.
     """
     if not isinstance(request, Request):
         raise InvalidInput(f"request {number}: expected a Request, got {shown(request)}")
@@ -153,19 +162,25 @@ def _task(runner: Runner, request: Request, number: int) -> Task:
             "stop_text: the bundle has no tokenizer; pass the ids that end the row as `stop`"
         )
     given = step_graph.labelled(_label(runner, request.label))
+    sampling = arguments.sampling(request.sampling, data.levels)
+    logprobs = alternatives.checked(request.logprobs, data.levels)
+    # Refused here, by itself: the slots would find it when they hold other requests.
+    graph = step_graph.graph_of(sampling, runner.bundle.manifest.graphs, logprobs)
+    runner.bundle.graph_name(graph, "portable")
     noise = Noise(request.seed, request.index)
     return Task(
         number=number,
         start=step_loop.Start(observed, given, runner.first_position, noise=noise),
         index=request.index,
-        sampling=arguments.sampling(request.sampling, data.levels),
+        sampling=sampling,
         begin=begin,
         end=min(wanted, data.length),
         ended="context" if wanted > data.length else "max_new",
         stop=frozenset(whole("stop", each, 0, data.levels - 1) for each in ids),
         stop_text=tuple(request.stop_text),
         prompt_log_p=request.prompt_log_p,
-        logprobs=alternatives.checked(request.logprobs, data.levels),
+        logprobs=logprobs,
+        prefix_scope=request.prefix_scope,
     )
 
 

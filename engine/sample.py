@@ -7,7 +7,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ancestral.arrays import concatenated
-from ancestral.engine import arguments, budget, draw_checks, inputs, step_graph, step_loop
+from ancestral.engine import (
+    alternatives,
+    arguments,
+    budget,
+    draw_checks,
+    inputs,
+    step_graph,
+    step_loop,
+)
+from ancestral.engine.alternatives import Alternatives
 from ancestral.engine.arguments import Progress, Tally
 from ancestral.engine.noise import Noise
 from ancestral.engine.runner import Runner
@@ -28,6 +37,9 @@ class Samples:
             that they were drawn from, with bias, penalties, temperature and filters, in nats, [n].
         labels: label of each sample, [n]; None for a model without classes.
         first_index: sample index of the first.
+        top: the most probable values at each position of the ordering, [n, t, k], if they were
+            asked for. A position that has no probability, the first of a model without a start
+            symbol, has ids -1 and log-probabilities 0.
     """
 
     x: NDArray[np.int64]
@@ -35,6 +47,7 @@ class Samples:
     log_q: NDArray[np.float64]
     labels: NDArray[np.int64] | None
     first_index: int
+    top: Alternatives | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -77,7 +90,8 @@ class Draw:
         """Return at most `rows` consecutive events."""
         some = slice(start, start + rows)
         label = None if self.label is None else np.array(self.label[some])
-        return Draw(np.array(self.observed[some]), label, self.noise.after(start), self.sampling)
+        noise = self.noise.after(start)
+        return Draw(np.array(self.observed[some]), label, noise, self.sampling, self.logprobs)
 
 
 def sample(  # noqa: PLR0913 - what a user may choose
@@ -89,6 +103,7 @@ def sample(  # noqa: PLR0913 - what a user may choose
     sampling: Sampling = UNFILTERED,
     observed: ArrayLike | None = None,
     progress: Progress | None = None,
+    logprobs: int = 0,
 ) -> Samples:
     """Draw n events from the model.
 
@@ -106,6 +121,7 @@ def sample(  # noqa: PLR0913 - what a user may choose
             [n, *event_shape]; -1 marks a value to draw. A value is drawn given only the values
             before it in the ordering; `complete` conditions on all observed values.
         progress: called as `progress(done, total)`, in positions of all samples.
+        logprobs: number of most probable values to return at each position, 0 .. 20.
 
     Returns:
         `Samples`: the values, [n, *event_shape], and their log-probabilities, in nats, [n].
@@ -123,9 +139,10 @@ def sample(  # noqa: PLR0913 - what a user may choose
         engine.sample(64, labels=3, seed=0, first_index=64)  # the next 64
         engine.sample(8, labels=3, sampling=Sampling(temperature=0.8, top_p=0.95))
     """
-    budget.check_size("n", whole("n", n, 1), 8 * runner.data.length)
-    batches = sample_batches(runner, n, labels, seed, first_index, sampling, observed, progress)
-    return join(list(batches))
+    k = alternatives.checked(logprobs, runner.data.levels)
+    budget.check_size("n", whole("n", n, 1), 8 * runner.data.length * (1 + 3 * k))
+    given = labels, seed, first_index, sampling, observed, progress
+    return join(list(sample_batches(runner, n, *given, logprobs=k)))
 
 
 def sample_batches(  # noqa: PLR0913 - the arguments of sample
@@ -138,6 +155,7 @@ def sample_batches(  # noqa: PLR0913 - the arguments of sample
     observed: ArrayLike | None = None,
     progress: Progress | None = None,
     batch: int | None = None,
+    logprobs: int = 0,
 ) -> Iterator[Samples]:
     """Draw the same samples as `sample`, and return each batch when it is finished.
 
@@ -151,6 +169,7 @@ def sample_batches(  # noqa: PLR0913 - the arguments of sample
         observed: as in `sample`.
         progress: as in `sample`.
         batch: rows of a batch; None chooses by memory. It does not change the samples.
+        logprobs: as in `sample`.
 
     Returns:
         An iterator of `Samples`, whose rows are consecutive: values, [batch, *event_shape], and
@@ -172,6 +191,7 @@ def sample_batches(  # noqa: PLR0913 - the arguments of sample
         runner.labels(labels, n),
         arguments.noise(seed, first_index, n),
         arguments.sampling(sampling, runner.data.levels),
+        alternatives.checked(logprobs, runner.data.levels),
     )
     return draw_batches(runner, draw, batch, progress)
 
@@ -204,6 +224,9 @@ def _batch(runner: Runner, draw: Draw, tally: Tally) -> Samples:
         start = draw.start(runner)
         drawn = step_loop.draw(binding, start, lambda steps: tally.add(steps * size))
         draw_checks.check(drawn.log_p, draw.noise.first_index, drawn.log_q)
+        top = None
+        if draw.logprobs:
+            top = step_loop.read_top(binding, draw.logprobs).without(runner.first_position)
     draw_checks.check_values(drawn.values, data.levels)
     return Samples(
         data.in_place(drawn.values),
@@ -211,6 +234,7 @@ def _batch(runner: Runner, draw: Draw, tally: Tally) -> Samples:
         drawn.log_q.sum(axis=1, dtype=np.float64),
         draw.label,
         draw.noise.first_index,
+        top,
     )
 
 

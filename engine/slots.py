@@ -234,7 +234,7 @@ class Slots:
             at = min(end, at + chunk(task.begin, at))
             ends.append(at)
         values = task.start.observed[0, : task.begin]
-        return Prompt(values, task.label, task.prompt_log_p, tuple(ends))
+        return Prompt(values, task.label, task.prompt_log_p, tuple(ends), task.prefix_scope)
 
     @property
     def _position(self) -> NDArray[np.int64]:

@@ -108,6 +108,30 @@ def stream(
     return RequestStream(desk_of(runner, requests, slots, text, prefix_memory), iter(requests))
 
 
+def desk(
+    runner: Runner,
+    slots: int | None = None,
+    *,
+    text: bool = True,
+    prefix_memory: int = budget.PREFIXES,
+) -> Desk:
+    """Return slots to which requests can be offered at any time, for servers.
+
+    Args:
+        runner: the engine.
+        slots: as in `stream`.
+        text: as in `stream`.
+        prefix_memory: as in `stream`.
+
+    Returns:
+        A `Desk`, with `offer(request)`, `cancel(number)`, `round()`, `room`, `idle` and `counts`.
+
+    Raises:
+        InvalidInput: as in `stream`.
+    """
+    return desk_of(runner, None, slots, text, prefix_memory)
+
+
 def desk_of(
     runner: Runner, requests: object, slots: object, text: object, prefix_memory: object
 ) -> Desk:

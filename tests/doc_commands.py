@@ -13,6 +13,7 @@ PROGRAMS = (
     "python",
     "python3",
     "git",
+    "lm_eval",
     "curl",
     "docker",
     "cp",
@@ -31,12 +32,17 @@ EXEMPT = {
     "ancestral compile": "needs TensorRT: tests/cli/test_compile.py runs it on a simulated library",
     "ancestral sample bundle -n 1024 --backend triton --device cuda -o samples.npz": "needs a GPU",
     "ancestral verify bundle --backend triton --device cuda --dtype bfloat16": "needs a GPU",
+    "ancestral export MODEL -o served": "runs in `make test-clients`",
+    "lm_eval": "runs in `make test-clients`",
+    "ancestral serve": "runs in tests/serve/test_serving_page.py",
+    "curl": "runs in tests/serve/test_serving_page.py",
     "ancestral verify BUNDLE --backend tensorrt --device cuda": "needs a GPU and TensorRT",
 }
 """Lines, or their first words, that no test runs, with the reason."""
 
 EXEMPT_PYTHON = {
     'backend="triton", device="cuda"': "needs a GPU",
+    "127.0.0.1:8000": "runs in tests/serve/test_serving_page.py, or in `make test-clients`",
 }
 """Text of Python blocks that no test runs, with the reason."""
 

@@ -12,6 +12,9 @@ import pytest
 import ancestral
 from tests.wheel import FOLDERS, ROOT, build, copy_project
 
+SUFFIXES = (".py", ".pyi", ".html", ".css", ".js")
+"""Suffixes of modules, of stubs, and of the files of the server's page."""
+
 
 def modules_of_tree(root: Path) -> set[str]:
     """Return the names that every file of the tree must have in an installation."""
@@ -23,11 +26,11 @@ def modules_of_tree(root: Path) -> set[str]:
 
 def modules_of_wheel(wheel: Path) -> set[str]:
     with zipfile.ZipFile(wheel) as archive:
-        return {name for name in archive.namelist() if name.endswith((".py", ".pyi", "py.typed"))}
+        return {name for name in archive.namelist() if name.endswith((*SUFFIXES, "py.typed"))}
 
 
 def _code(files: Iterator[Path]) -> Iterator[Path]:
-    return (file for file in files if file.suffix in {".py", ".pyi"} or file.name == "py.typed")
+    return (file for file in files if file.suffix in SUFFIXES or file.name == "py.typed")
 
 
 @pytest.fixture

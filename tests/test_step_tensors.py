@@ -18,6 +18,7 @@ LINKS = tuple(
 )
 PRODUCT = ("src/ancestral", "train", "export", "engine", "benchmarks")
 SETTINGS = {"temperature", "top_k", "top_p", "min_p"}
+ADJUSTED = {spec.name for spec in names.settings("step_full", 3)}
 OTHER_MEANINGS = {
     "benchmarks/peers/cells.py": {"log_p"},  # a word of the runner to its processes
     "benchmarks/peers/worker.py": {"log_p", "temperature", "top_p"},  # the same, and arguments
@@ -38,7 +39,14 @@ OTHER_MEANINGS = {
     "src/ancestral/latent_tensors.py": {"temperature", "u"},  # tensors of latent graphs
     "src/ancestral/philox.py": {"position"},  # an argument, in errors
     # attributes
-    "src/ancestral/sampling.py": {spec.name for spec in names.settings("step_full", 3)},
+    "src/ancestral/sampling.py": ADJUSTED,
+    # fields of requests and answers
+    "src/ancestral/serve/api/complete.py": {"observed"},
+    "src/ancestral/serve/api/sample.py": {"observed"},
+    "src/ancestral/serve/completions/body.py": ADJUSTED,
+    "src/ancestral/serve/inference/described.py": ADJUSTED | {"log_q", "observed"},
+    "src/ancestral/serve/inference/methods.py": ADJUSTED | {"log_q", "observed"},
+    "src/ancestral/serve/metrics.py": {"values"},  # a word
 }
 """Literals with another meaning, by file."""
 

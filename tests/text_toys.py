@@ -13,6 +13,8 @@ from tests.toys import widen
 
 END = "<|endoftext|>"
 CONTEXT = 24
+LONG = 1024
+"""Context of a model that draws for long enough to be interrupted."""
 GRAPHS: tuple[GraphName, ...] = ("log_prob", "logits", "redraw", "top_log_prob", "step")
 PADDED = 3
 """Number of levels beyond the tokenizer's ids, as in a padded vocabulary."""
@@ -43,11 +45,11 @@ def tokenizer_json() -> bytes:
     return bytes(made.to_str(), "utf-8")
 
 
-def make_text() -> Transformer:
+def make_text(context: int = CONTEXT) -> Transformer:
     """Return the model, always with the same weights."""
     data = DataSpec(
         name="text",
-        event_shape=(CONTEXT,),
+        event_shape=(context,),
         levels=290 + PADDED,
         tokenizer="tokenizers",
         stop=(0,),
@@ -59,7 +61,7 @@ def make_text() -> Transformer:
     return model
 
 
-def export_text(out: Path) -> None:
+def export_text(out: Path, context: int = CONTEXT) -> None:
     """Export the model with its tokenizer."""
     files = {"tokenizer.json": tokenizer_json()}
-    export_bundle(make_text(), out, graphs=GRAPHS, files=files)
+    export_bundle(make_text(context), out, graphs=GRAPHS, files=files)

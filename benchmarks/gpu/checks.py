@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.gpu.processes import whole_lines
+from benchmarks.gpu.records import whole_lines
 
 if TYPE_CHECKING:
     import pytest

@@ -135,12 +135,6 @@ def _forward(process: subprocess.Popen[str], log: Log) -> None:
         log.say(line.rstrip("\n"))
 
 
-def whole_lines(file: Path) -> list[str]:
-    """Return the whole lines of a file whose process may have been killed; none without a file."""
-    text = file.read_text() if file.exists() else ""
-    return text[: text.rfind("\n") + 1].splitlines()
-
-
 def environment(*, rehearsal: bool) -> dict[str, str]:
     """Return the environment of a process: the current one, importing from the checkout.
 

@@ -17,6 +17,7 @@ from benchmarks.gpu import ceilings, processes
 from benchmarks.gpu.checks import Outcome, command
 from benchmarks.gpu.part import CHECKS, PARTS, able, has, missing
 from benchmarks.gpu.processes import Log, environment
+from benchmarks.gpu.records import whole_lines
 from benchmarks.gpu.rows import Failed, GpuRow, Result, Skipped, recorded, table
 from benchmarks.machine import machine_of_torch
 from benchmarks.rows import RESULTS, append
@@ -139,7 +140,7 @@ def measure(run: Run, part: str) -> None:
     ended = processes.run(
         started, run.log, environment(rehearsal=run.rehearsal), seconds + GRACE, screen=True
     )
-    for each in processes.whole_lines(records):
+    for each in whole_lines(records):
         run.note(recorded(each), printed=True)
     if ended.status is None:
         run.note(Skipped(f"{part}: the rest", f"its share of {seconds:.0f} s is over"))

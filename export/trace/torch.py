@@ -82,7 +82,9 @@ class TorchReference:
         """
         ((program, parts),) = programs(self.model, [graph.name])
         prefix, part = prefix_of(graph.name, program), parts[graph.name].signature
-        key = tuple(spec.name for spec in program.signature.outputs)
+        signature = program.signature
+        # Step graphs have the same outputs, and differ in their inputs.
+        key = tuple(spec.name for spec in (*signature.inputs, *signature.outputs))
         if key not in self._traced:
             self._traced[key] = decomposed(program)
         traced = self._traced[key]

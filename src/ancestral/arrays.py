@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
+from itertools import islice
 from numbers import Real
 from typing import Any, TypeVar
 
@@ -17,6 +18,10 @@ T = TypeVar("T", bound=Any)
 
 LARGEST = 2**37
 """Most bytes of one array: a larger one is a mistake that would show only when memory runs out."""
+_ENTRIES = LONGEST_VALUE // 3 + 1
+"""Entries of a list that fill the repr in an error: each takes three characters or more."""
+_TEXT = 2**10
+"""Characters of a text that are looked at for an error."""
 _DEEPEST = 64
 """Most axes of a numpy array."""
 _UNREADABLE = (
@@ -40,8 +45,24 @@ def shown(value: object) -> str:
     if isinstance(value, int) and value.bit_length() > LONGEST_VALUE:
         return f"an integer of {value.bit_length()} bits"
     with readable("value"):
-        text = " ".join(repr(value).split())
+        text = " ".join(repr(_beginning(value)).split())
     return cut(text, LONGEST_VALUE)
+
+
+def _beginning(value: object) -> object:
+    """Return the beginning of a value, long enough that its repr is cut at the same place.
+
+    >>> shown([*range(10**6)]) == cut(repr([*range(100)]), LONGEST_VALUE)
+    True
+    """
+    if type(value) is str:
+        return value[:_TEXT]
+    if type(value) is list:
+        return [_beginning(each) for each in value[:_ENTRIES]]
+    if type(value) is dict:
+        some = islice(value.items(), _ENTRIES)
+        return {_beginning(key): _beginning(each) for key, each in some}
+    return value
 
 
 @contextmanager
@@ -188,11 +209,15 @@ def first(wrong: NDArray[np.bool_] | np.bool_) -> tuple[int, ...] | None:
 def concatenated(parts: Sequence[T]) -> T:
     """Concatenate the arrays of dataclasses of consecutive rows.
 
-    Fields that are not arrays are taken from the first dataclass.
+    A field may be such a dataclass itself. Other fields are taken from the first one.
     """
-    names = [field.name for field in fields(parts[0])]
-    arrays = [name for name in names if isinstance(getattr(parts[0], name), np.ndarray)]
-    rows = {name: np.concatenate([getattr(part, name) for part in parts]) for name in arrays}
+    rows: dict[str, Any] = {}
+    for name in (field.name for field in fields(parts[0])):
+        values = [getattr(part, name) for part in parts]
+        if isinstance(values[0], np.ndarray):
+            rows[name] = np.concatenate(values)
+        elif is_dataclass(values[0]):
+            rows[name] = concatenated(values)
     return replace(parts[0], **rows)
 
 

@@ -20,6 +20,7 @@ _PYDANTIC = {
     "Field required": "missing",
     "Extra inputs are not permitted": "unknown field",
     "Dictionary should have": "expected",
+    "List should have": "expected",
     "String should have": "expected",
     "Tuple should have": "expected",
     "String should match pattern": "expected a string of the form",

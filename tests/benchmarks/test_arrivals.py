@@ -160,6 +160,7 @@ def test_no_request_draws_before_it_arrives(load: Load) -> None:
     assert (run.trace.first_value > 0).all()
 
 
+@pytest.mark.slow
 def test_rates_on_the_command_line(toy_case: Case, tmp_path: Path) -> None:
     assert arrivals.main([*WORDS, "--rate", "50", "90", "--results", str(tmp_path)]) == 0
     assert [row.rate for row in read_rows(tmp_path)] == [None, 50, 90]
@@ -176,6 +177,7 @@ def _other_log_p(run: Run) -> Run:
     return replace(run, drawn=(run.drawn[0], replace(run.drawn[1], log_p=log_p), *run.drawn[2:]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "words"),
     [(_other_value, "unexplained draws"), (_other_log_p, "log p of our samples")],

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.gpu import checks, processes, run
+from benchmarks.gpu import checks, processes, records, run
 from benchmarks.gpu import part as parts
 from benchmarks.gpu.part import OURS, Bench
 from benchmarks.gpu.rows import Failed, GpuRow, Skipped, record
-from benchmarks.machine import machine_of_torch
+from benchmarks.machine import CHECKOUT, machine_of_torch
 from benchmarks.rows import read
 
 from .gpu_rows import MACHINE, rehearsing, sample_row
@@ -175,11 +175,16 @@ def test_a_non_finite_number_ends_with_1(fake: Any, bench: Bench, tmp_path: Path
     assert not list((tmp_path / "results").glob("*"))
 
 
+def test_the_plugin_of_pytest_imports_nothing_whose_annotations_are_checked() -> None:
+    code = "import benchmarks.gpu.checks, sys; sys.exit('ancestral' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=CHECKOUT).returncode == 0
+
+
 def test_a_line_that_is_cut_off_is_left_out(tmp_path: Path) -> None:
     file = tmp_path / "records"
-    assert processes.whole_lines(file) == []
+    assert records.whole_lines(file) == []
     file.write_text('{"test": "a", "outcome": "passed"}\n{"test": "b", "outc')
-    assert processes.whole_lines(file) == ['{"test": "a", "outcome": "passed"}']
+    assert records.whole_lines(file) == ['{"test": "a", "outcome": "passed"}']
     got = checks.Outcome.read(file)
     assert (got.passed, got.finished) == (1, False)
 

@@ -15,10 +15,10 @@ import torch
 from ancestral.bundles.bundle import Bundle
 from ancestral.cli import doctor as doctor_module
 from ancestral.cli.output import json_text
-from ancestral.cli.verify import parity_document
 from ancestral.engine import Engine
 from ancestral.engine.backends import BACKENDS
 from ancestral.engine.measure import LatentMeasureRow, StepMeasureRow
+from ancestral.parity_document import parity_document
 
 from .conftest import Cli
 
@@ -108,7 +108,7 @@ def test_verify_reports_the_worst_backend(tiny_bundle: Path) -> None:
     events = replace(good.sampled, mean_signed_nats=-5.0, unexplained=3, max_kl=float("nan"))
     bad = replace(good, backend="torch", sampled=events)
     for reports in ([good, bad], [bad, good]):
-        document = json.loads(json_text(parity_document(tiny_bundle, reports)))
+        document = json.loads(json_text(parity_document(str(tiny_bundle), reports)))
         assert document["passed"] is False
         assert document["mean_signed_nats"] == -5.0
         assert document["unexplained"] == 3

@@ -137,6 +137,7 @@ def test_planted(load: Load, monkeypatch: pytest.MonkeyPatch, fault: str) -> Non
         check_unbiased(engine, observed, 5, truth)
 
 
+@pytest.mark.slow
 @pytest.mark.many
 @pytest.mark.parametrize("name", CASES)
 def test_many_particles(load: Load, backend: str, name: str) -> None:
@@ -228,6 +229,7 @@ def test_without_resampling_particles_are_weighted_samples(
     np.testing.assert_allclose(got.log_weight, weight - expected - np.log(6))
 
 
+@pytest.mark.slow
 def test_backends_agree(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(particles, "UNEVEN", 2)
     engines = [case(load, "tiny", backend) for backend in ("torch", "onnxruntime")]

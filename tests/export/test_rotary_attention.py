@@ -17,11 +17,11 @@ from tests.export.test_packed_attention import DATA, attentions, inputs_of, prog
 
 ROTARY = {"positions": "rotary", "width": 64}
 INSIDE = {
-    "whole heads": {},
     "grouped": {"heads": 4, "kv_heads": 2},
     "normalised heads": {"head_norms": True},
 }
 MORE_INSIDE = {
+    "whole heads": {},
     "some features": {"rotary_width": 16},
     "no start": {"start": None},
     "windows": {"window": 3, "windowed": (0,)},
@@ -85,7 +85,7 @@ def test_same_numbers(config: dict[str, Any]) -> None:
 @pytest.mark.parametrize("config", OUTSIDE.values(), ids=OUTSIDE)
 def test_sizes_that_do_not_fit(config: dict[str, Any]) -> None:
     """ONNX Runtime refuses other sizes of heads and features, so the nodes stay, and run."""
-    program = program_of(ROTARY | config)
+    program = program_of(ROTARY | {"layers": 1} | config)
     model = graphs.export_graph(program)["onnxruntime"]
     assert not any("do_rotary" in node.attributes for node in attentions(model))
     session(model).run(None, inputs_of(program, 2, 1, [0, 4]))

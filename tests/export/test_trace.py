@@ -367,6 +367,17 @@ def test_runs_of_other_inputs_or_graphs_are_refused(
         load_run(tmp_path / "run.safetensors", bundle)
 
 
+def test_step_graphs_are_traced_apart(bundles: Bundles, torch_step: Torch) -> None:
+    """The graphs of a step have the same outputs; a reference of one is not that of another."""
+    bundle, (torch, given) = Bundle.open(bundles("tiny")), torch_step
+    side(bundle, "step", torch.runtime, given)
+    inputs = known_inputs(bundle, torch.model, "step_filtered")
+    trace = side(bundle, "step_filtered", onnxruntime(threads=1), inputs)
+    report = beside_torch(trace, torch)
+    assert report.passed, report.first
+    assert report.compared > 50
+
+
 def test_rows_of_a_step_differ_in_position(bundles: Bundles, torch_step: Torch) -> None:
     """Rows are at the start, in the middle and at the end; one draws, the others are observed."""
     inputs = torch_step[1]

@@ -165,6 +165,29 @@ def test_top_is_that_of_log_prob(load: Load, toy: str, backend: str) -> None:
         assert_close(row.top.log_q, row.top.log_p, limit, "without settings, q is p")
 
 
+@pytest.mark.parametrize("toy", TOYS)
+def test_top_of_samples(load: Load, toy: str, backend: str) -> None:
+    """So are those of samples, in several batches, also at the values that are observed."""
+    engine = autoregressive(load, toy, backend)
+    label = None if engine.data.num_classes is None else 1
+    k, limit = 2, limits(engine).nats
+    observed = np.full(engine.data.length, -1)
+    observed[:3] = 1
+    given = engine.data.in_place(observed[None])
+    batches = engine.sample_batches(5, label, seed=5, observed=given, batch=2, logprobs=k)
+    parts = [(part.x, part.top) for part in batches]
+    whole = engine.sample(5, label, seed=5, observed=given, logprobs=k)
+    assert whole.top is not None
+    found = engine.log_prob(whole.x, label, top=k).top
+    assert whole.top.ids.shape == (5, engine.data.length, k)
+    assert_close(whole.top.log_p, found.log_prob, limit, "log p of the top")
+    near = np.abs(np.diff(found.log_prob, axis=-1)) <= limit
+    assert not (whole.top.ids != found.ids)[~near.any(axis=-1)].any()
+    for name in ("ids", "log_p", "filtered_ids", "log_q"):
+        joined = np.concatenate([getattr(top, name) for _, top in parts])
+        assert_close(joined, getattr(whole.top, name), limit, name)
+
+
 def run(engine: Engine, graph: str, sampling: Sampling) -> step_loop.LoopResult:
     """Draw by a step graph, whether or not it is the one that these settings need."""
     n, data = 6, engine.data

@@ -17,6 +17,7 @@ from ancestral.cli.latents import decode, encode
 from ancestral.cli.log_prob import log_prob
 from ancestral.cli.plans import plans
 from ancestral.cli.sample import sample
+from ancestral.cli.serve import serve
 from ancestral.cli.train import train
 from ancestral.cli.verify import verify
 
@@ -90,6 +91,12 @@ COMMANDS: dict[str, dict[Callable[..., None], tuple[str, ...]]] = {
         latent_grid: (
             "ancestral latent-grid vae-bundle -o grid.png",
             "ancestral latent-grid vae-bundle --side 20 --dimensions 0,1 -o grid.png",
+        ),
+    },
+    "Serve": {
+        serve: (
+            "ancestral serve text",
+            "ancestral serve bundle text --host 0.0.0.0 --api-key-file keys.txt",
         ),
     },
     "Backends and checks": {

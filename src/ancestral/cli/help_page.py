@@ -17,6 +17,8 @@ GROUPS = (
     "Job",
     "Output",
     "Backend",
+    "Network",
+    "Limits",
     "Checks",
     "Trace",
     "Help",

@@ -15,10 +15,16 @@ from ancestral.threads import MEASURE, ThreadCount, is_measured
 if TYPE_CHECKING:
     from ancestral.engine import Engine
 
-input_option = partial(typer.Option, rich_help_panel="Input")
-sampling_option = partial(typer.Option, rich_help_panel="Sampling")
-output_option = partial(typer.Option, rich_help_panel="Output")
-backend_option = partial(typer.Option, rich_help_panel="Backend")
+
+def panel(name: str) -> Any:
+    """Return what makes options that are shown under a heading of the help."""
+    return partial(typer.Option, rich_help_panel=name)
+
+
+input_option = panel("Input")
+sampling_option = panel("Sampling")
+output_option = panel("Output")
+backend_option = panel("Backend")
 npz_option = partial(output_option, "-o", "--out", metavar="FILE.npz")
 
 BundlePath = Annotated[

@@ -3,19 +3,19 @@
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ancestral.cli import options
 from ancestral.cli.installed import backends_for
 from ancestral.cli.output import check_target, json_text, put, say, show
-from ancestral.cli.present.parity_table import WORST, parity_tables
+from ancestral.cli.present.parity_table import parity_tables
 from ancestral.cli.present.trace_table import say_first, trace_document, trace_tables
 from ancestral.cli.trace import traces
 from ancestral.errors import InvalidInput
-from ancestral.latent_parity import LatentParityReport
 from ancestral.parity import Report
+from ancestral.parity_document import parity_document
 from ancestral.progress import stages
 from ancestral.threads import ThreadCount
 
@@ -88,7 +88,7 @@ def verify(  # noqa: PLR0913 - the options of a command
             raise InvalidInput("--graph, --save, --against: only used with --trace; add --trace")
         names = backend or backends_for(bundle, device)
         reports = parity_reports(bundle, names, device, threads, dtype)
-        _print(parity_document(bundle, reports), parity_tables(reports), json, out)
+        _print(parity_document(str(bundle), reports), parity_tables(reports), json, out)
         passed = report_failures(reports)
     if not passed:
         raise typer.Exit(1)
@@ -110,21 +110,6 @@ def parity_reports(
     return reports
 
 
-def parity_document(bundle: Path, reports: Sequence[Report]) -> dict[str, Any]:
-    """Return one JSON document: whether all passed, the worst values, and each report."""
-    latent = isinstance(reports[0], LatentParityReport)
-    worst = {
-        name: max((getattr(report, name) for report in reports), key=_badness)
-        for name in WORST["latent_variable" if latent else "autoregressive"]
-    }
-    return {
-        "bundle": str(bundle),
-        "passed": all(report.passed for report in reports),
-        **worst,
-        "backends": [report.to_json() for report in reports],
-    }
-
-
 def report_failures(reports: Sequence[Report]) -> bool:
     """Report each failure; return whether all backends passed."""
     for report in reports:
@@ -144,7 +129,3 @@ def _print(document: object, tables: "Iterable[Table]", json: bool, out: Path | 
         put(text)
     else:
         show(*tables)
-
-
-def _badness(value: int | float) -> float:
-    return float(abs(value)) if value == value else float("inf")  # NaN is the worst

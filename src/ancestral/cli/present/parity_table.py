@@ -11,13 +11,6 @@ from ancestral.parity import ParityReport, Report
 if TYPE_CHECKING:
     from rich.table import Table
 
-_NATS = ("max_abs_nats", "mean_abs_nats", "mean_signed_nats")
-WORST = {
-    "autoregressive": (*_NATS, "max_kl", "argmax_flips", "near_ties", "unexplained"),
-    "latent_variable": (*_NATS, "max_abs_term_nats", "max_abs_mean", "near_ties", "unexplained"),
-}
-"""Fields whose worst value over the backends is at the top of the JSON, by kind of model."""
-
 Row = tuple[str, str, str]
 """Name of a row, the attribute of a report that it shows, and the format of the number."""
 
