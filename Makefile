@@ -19,7 +19,7 @@ CALLED := tests/models tests/likelihoods tests/test_philox.py tests/test_bound.p
 # Triton decides when a kernel is defined whether to interpret it, so these tests run separately.
 INTERPRETED := TRITON_INTERPRET=1 $(PYTEST)
 # Tests with these marks have targets of their own.
-ELSEWHERE := not gpu and not kernels and not browser and not clients
+ELSEWHERE := not gpu and not kernels and not browser and not clients and not bulk
 # The files whose kernel tests are not slow.
 KERNELS := tests/engine/test_triton.py tests/triton_kernels/kernels \
   tests/triton_kernels/test_new_operator.py tests/benchmarks/test_gpu_rehearsal.py
@@ -31,8 +31,8 @@ COMPUTING := tests/laws tests/engine tests/export tests/likelihoods tests/models
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-all test-old-cpu test-browser test-clients test-install checks \
-  docs docs-links gpu bench peers kernels-table clean
+.PHONY: help install demo test test-all test-old-cpu test-browser test-bulk test-clients \
+  test-install checks docs docs-links gpu bench peers kernels-table clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
@@ -142,7 +142,19 @@ kernels-table: $(STAMP) ## compile every kernel; write docs/kernels-compiled.md
 test-clients: $(STAMP) .clients/.installed ## test the server with programs that others wrote
 	CLIENTS=1 OMP_NUM_THREADS=1 $(BIN)/pytest -m clients tests/clients tests/serve/test_serving_page.py
 
+# The environment adds to .venv, whose packages it sees. The first time it downloads a gigabyte.
+.bulk/.installed: $(STAMP) tests/bulk/requirements.txt
+	@test -x .bulk/bin/python || $(BIN)/python -m venv .bulk
+	@$(BIN)/python -c 'import site; print(f"import site; site.addsitedir({site.getsitepackages()[0]!r})")' \
+	  > "$$(.bulk/bin/python -c 'import site; print(site.getsitepackages()[0])')/project.pth"
+	@.bulk/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r $(word 2,$^)
+	@touch $@
+
+# Ray and Spark start processes of their own: one test at a time.
+test-bulk: .bulk/.installed ## test bulk work with Ray, Spark (needs Java), S3 and readers of tables
+	OMP_NUM_THREADS=1 .bulk/bin/python -m pytest -m bulk tests/bulk
+
 clean: ## remove everything that was built, cached or drawn, and .venv
-	rm -rf $(VENV) .browser .clients .peers demo build dist src/*.egg-info .coverage .coverage.* \
+	rm -rf $(VENV) .browser .bulk .clients .peers demo build dist src/*.egg-info .coverage .coverage.* \
 	  htmlcov .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

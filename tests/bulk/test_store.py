@@ -47,7 +47,7 @@ def s3() -> Iterator[str]:
         server.wait()
 
 
-@pytest.fixture(params=["disk", "memory", "s3"])
+@pytest.fixture(params=["disk", "memory", pytest.param("s3", marks=pytest.mark.bulk)])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Return an empty folder or URL."""
     name = f"folder-{time.monotonic_ns()}"
@@ -109,6 +109,7 @@ def test_unusable_urls_are_refused(url: str) -> None:
     assert "secret" not in str(error.value)
 
 
+@pytest.mark.bulk
 def test_unreachable_store_is_an_os_error(s3: str) -> None:
     """A bucket that does not exist, or denies access, is an error of the system, in one line."""
     url = s3.replace("@bulk/PATH", "@missing-bucket/folder").replace(
