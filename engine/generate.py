@@ -28,6 +28,7 @@ from ancestral.engine.prompt_batch import Generated, Options, PromptBatch, Strea
 from ancestral.engine.runner import Runner
 from ancestral.engine.sample import Draw
 from ancestral.engine.session import Array
+from ancestral.engine.speculation import Speculate, Speculated, plan_of
 from ancestral.errors import InvalidInput
 from ancestral.sampling import UNFILTERED, Sampling
 from ancestral.scalars import whole
@@ -47,6 +48,7 @@ def generate(  # noqa: PLR0913 - what a user may choose
     stream: Stream | None = None,
     prompt_log_p: bool = True,
     logprobs: int = 0,
+    speculate: Speculate = None,
 ) -> list[Generated]:
     """Continue prompts of different lengths.
 
@@ -69,6 +71,7 @@ def generate(  # noqa: PLR0913 - what a user may choose
         prompt_log_p: whether log p of the prompts is computed. Without it, prompts are prefilled
             faster, by a graph without the last projection.
         logprobs: number of most probable values to return at each position, 0 .. 20.
+        speculate: proposer of values, as in `sample`; each row is then drawn alone.
 
     Returns:
         A `Generated` for each prompt: the drawn ids, [m], and the log-probabilities of prompt and
@@ -99,6 +102,7 @@ def generate(  # noqa: PLR0913 - what a user may choose
         stream,
         prompt_log_p,
         logprobs,
+        speculate,
     )
     return [row for part in generate_batches(runner, prompts, options) for row in part]
 
@@ -134,6 +138,9 @@ def generate_batches(
     graph = step_graph.graph_of(sampling, runner.bundle.manifest.graphs, options.logprobs)
     signature = runner.session(graph).signature
     rows = budget.rows_of_batch(signature, runner.backend.room, options.batch, n)
+    plan = plan_of(runner, options.speculate, sampling, graph, n)
+    if plan is not None and plan.proposer is not None:
+        rows = 1
 
     def batch(at: int) -> list[Generated]:
         part = checked[at : at + rows]
@@ -141,7 +148,7 @@ def generate_batches(
         for row, prompt in zip(observed, part, strict=True):
             row[: len(prompt)] = prompt
         labels = None if label is None else label[at : at + rows]
-        draw = Draw(observed, labels, noise.after(at), sampling, options.logprobs)
+        draw = Draw(observed, labels, noise.after(at), sampling, options.logprobs, plan)
         start = replace(draw.start(runner), filling=filling)
         rewinds = step_graph.rewinds(signature, runner.data.length)
         run = PromptBatch([len(prompt) for prompt in part], start, rewinds, options)
@@ -152,8 +159,12 @@ def generate_batches(
                 share = at / n + len(part) / n * done / max(steps, 1)
                 options.progress(round(1000 * share), 1000)
 
-        with runner.binding(graph, len(part)) as binding:
-            return run.draw(binding, report)
+        with runner.binding(graph, len(part)) as binding, draw.speculated(runner) as loop:
+            found = run.draw(binding, report, loop)
+        if plan is None:
+            return found
+        counted = Speculated(None, plan.remark) if loop is None else loop.report
+        return [replace(row, speculated=counted) for row in found]
 
     return (batch(at) for at in range(0, n, rows))
 

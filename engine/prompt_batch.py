@@ -12,6 +12,7 @@ from ancestral.engine import draw_checks, step_loop
 from ancestral.engine.alternatives import Alternatives
 from ancestral.engine.arguments import Progress
 from ancestral.engine.session import Binding
+from ancestral.engine.speculation import Speculate, Speculated, SpeculatedRow
 from ancestral.sampling import UNFILTERED, Sampling
 
 STEPS_PER_WORD = 4
@@ -41,6 +42,7 @@ class Generated:
         index: sample index; the noise of the row is that of (seed, index).
         top: the most probable values at the positions of the tokens, [m, k], if they were asked
             for.
+        speculated: calls and acceptance, if `speculate` was given.
     """
 
     prompt: Int64[np.ndarray, " p"]
@@ -51,6 +53,7 @@ class Generated:
     ended: Ended
     index: int
     top: Alternatives | None = None
+    speculated: Speculated | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,7 @@ class Options:
         stream: called with the new tokens of each row as they are drawn.
         prompt_log_p: whether log p of the prompts is computed.
         logprobs: number of most probable values to return at each position.
+        speculate: proposer of values, with which each row is drawn alone; None draws step by step.
     """
 
     max_new: int | None = None
@@ -84,6 +88,7 @@ class Options:
     stream: Stream | None = None
     prompt_log_p: bool = True
     logprobs: int = 0
+    speculate: Speculate = None
 
 
 class PromptBatch:
@@ -106,8 +111,16 @@ class PromptBatch:
         # The position up to which the tokens of each row have been looked at.
         self._seen = self._lengths.copy()
 
-    def draw(self, binding: Binding, report: Progress) -> list[Generated]:
-        """Run the loop until every row has ended."""
+    def draw(
+        self, binding: Binding, report: Progress, loop: SpeculatedRow | None = None
+    ) -> list[Generated]:
+        """Run the loop until every row has ended.
+
+        Args:
+            binding: binding of a step graph with as many rows.
+            report: called after each launch with the number of steps done, and of all steps.
+            loop: loop with proposals, if there is a single row; None draws step by step.
+        """
         position = step_loop.begin_prompts(
             binding, self._start, self._lengths, rewinds=self._rewinds
         )
@@ -116,9 +129,12 @@ class PromptBatch:
         while (position < self._ends).any():
             # Rows that have ended go on with the others; what they draw is discarded.
             launch = min(size, int((self._ends - position).max()))
-            step_loop.advance(binding, launch)
+            if loop is None:
+                step_loop.advance(binding, launch)
+            else:
+                launch = loop.advance(binding, int(position[0]), int(self._ends[0])) - position[0]
             position = np.minimum(position + launch, self._t)
-            done += launch
+            done += int(launch)
             self._look(step_loop.read_values(binding), position)
             report(done, steps)
         top = step_loop.read_top(binding, self._logprobs) if self._logprobs else None

@@ -1,7 +1,8 @@
 """Samples of an autoregressive model, batch by batch."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +21,17 @@ from ancestral.engine.alternatives import Alternatives
 from ancestral.engine.arguments import Progress, Tally
 from ancestral.engine.noise import Noise
 from ancestral.engine.runner import Runner
+from ancestral.engine.session import Binding
+from ancestral.engine.speculation import (
+    Plan,
+    Row,
+    Speculate,
+    Speculated,
+    SpeculatedRow,
+    joined,
+    plan_of,
+)
+from ancestral.engine.step_loop import LoopResult
 from ancestral.errors import InvalidInput
 from ancestral.sampling import UNFILTERED, Sampling
 from ancestral.scalars import whole
@@ -40,6 +52,7 @@ class Samples:
         top: the most probable values at each position of the ordering, [n, t, k], if they were
             asked for. A position that has no probability, the first of a model without a start
             symbol, has ids -1 and log-probabilities 0.
+        speculated: calls and acceptance, if `speculate` was given.
     """
 
     x: NDArray[np.int64]
@@ -48,6 +61,7 @@ class Samples:
     labels: NDArray[np.int64] | None
     first_index: int
     top: Alternatives | None = None
+    speculated: Speculated | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -63,6 +77,7 @@ class Draw:
         noise: noise that begins at the first sample.
         sampling: temperature, filters, bias and penalties.
         logprobs: number of most probable values to keep at each position.
+        plan: how values are proposed; None draws step by step.
     """
 
     observed: NDArray[np.int64]
@@ -70,6 +85,7 @@ class Draw:
     noise: Noise
     sampling: Sampling
     logprobs: int = 0
+    plan: Plan | None = None
 
     def graph(self, runner: Runner) -> str:
         """Return the name of the step graph that draws them."""
@@ -86,12 +102,23 @@ class Draw:
         prefill = step_graph.takes_blocks(signature)
         return step_loop.Start(self.observed, given, runner.first_position, prefill, self.noise)
 
+    @contextmanager
+    def speculated(self, runner: Runner) -> Iterator[SpeculatedRow | None]:
+        """Begin the loop with proposals of a single row; None if there is no proposer."""
+        if self.plan is None or self.plan.proposer is None:
+            yield None
+            return
+        row = Row(runner.data, self.observed[0], self.noise, self.label, self.sampling)
+        with self.plan.row(runner, self.graph(runner), row) as loop:
+            yield loop
+
     def part(self, start: int, rows: int) -> "Draw":
         """Return at most `rows` consecutive events."""
         some = slice(start, start + rows)
         label = None if self.label is None else np.array(self.label[some])
         noise = self.noise.after(start)
-        return Draw(np.array(self.observed[some]), label, noise, self.sampling, self.logprobs)
+        observed = np.array(self.observed[some])
+        return replace(self, observed=observed, label=label, noise=noise)
 
 
 def sample(  # noqa: PLR0913 - what a user may choose
@@ -104,6 +131,7 @@ def sample(  # noqa: PLR0913 - what a user may choose
     observed: ArrayLike | None = None,
     progress: Progress | None = None,
     logprobs: int = 0,
+    speculate: Speculate = None,
 ) -> Samples:
     """Draw n events from the model.
 
@@ -122,6 +150,9 @@ def sample(  # noqa: PLR0913 - what a user may choose
             before it in the ordering; `complete` conditions on all observed values.
         progress: called as `progress(done, total)`, in positions of all samples.
         logprobs: number of most probable values to return at each position, 0 .. 20.
+        speculate: proposer of values (`ancestral.engine.speculation`), with which each row is drawn
+            alone, in fewer calls; "auto" chooses one where a single row is drawn and the model
+            allows it; None draws step by step. It changes no value but at near ties.
 
     Returns:
         `Samples`: the values, [n, *event_shape], and their log-probabilities, in nats, [n].
@@ -142,7 +173,7 @@ def sample(  # noqa: PLR0913 - what a user may choose
     k = alternatives.checked(logprobs, runner.data.levels)
     budget.check_size("n", whole("n", n, 1), 8 * runner.data.length * (1 + 3 * k))
     given = labels, seed, first_index, sampling, observed, progress
-    return join(list(sample_batches(runner, n, *given, logprobs=k)))
+    return join(list(sample_batches(runner, n, *given, logprobs=k, speculate=speculate)))
 
 
 def sample_batches(  # noqa: PLR0913 - the arguments of sample
@@ -156,6 +187,7 @@ def sample_batches(  # noqa: PLR0913 - the arguments of sample
     progress: Progress | None = None,
     batch: int | None = None,
     logprobs: int = 0,
+    speculate: Speculate = None,
 ) -> Iterator[Samples]:
     """Draw the same samples as `sample`, and return each batch when it is finished.
 
@@ -170,6 +202,7 @@ def sample_batches(  # noqa: PLR0913 - the arguments of sample
         progress: as in `sample`.
         batch: rows of a batch; None chooses by memory. It does not change the samples.
         logprobs: as in `sample`.
+        speculate: as in `sample`; a batch then has a single row.
 
     Returns:
         An iterator of `Samples`, whose rows are consecutive: values, [batch, *event_shape], and
@@ -193,7 +226,8 @@ def sample_batches(  # noqa: PLR0913 - the arguments of sample
         arguments.sampling(sampling, runner.data.levels),
         alternatives.checked(logprobs, runner.data.levels),
     )
-    return draw_batches(runner, draw, batch, progress)
+    plan = plan_of(runner, speculate, draw.sampling, draw.graph(runner), n)
+    return draw_batches(runner, replace(draw, plan=plan), batch, progress)
 
 
 def draw_batches(
@@ -214,6 +248,8 @@ def draw_batches(
     n, t = draw.observed.shape
     signature = runner.session(draw.graph(runner)).signature
     rows = budget.rows_of_batch(signature, runner.backend.room, batch, n)
+    if draw.plan is not None and draw.plan.proposer is not None:
+        rows = 1
     tally = Tally(progress, n * (t - runner.first_position))
     return (_batch(runner, draw.part(start, rows), tally) for start in range(0, n, rows))
 
@@ -222,7 +258,7 @@ def _batch(runner: Runner, draw: Draw, tally: Tally) -> Samples:
     size, data = len(draw.observed), runner.data
     with runner.binding(draw.graph(runner), size) as binding:
         start = draw.start(runner)
-        drawn = step_loop.draw(binding, start, lambda steps: tally.add(steps * size))
+        drawn, speculated = _drawn(runner, binding, draw, start, tally)
         draw_checks.check(drawn.log_p, draw.noise.first_index, drawn.log_q)
         top = None
         if draw.logprobs:
@@ -235,7 +271,31 @@ def _batch(runner: Runner, draw: Draw, tally: Tally) -> Samples:
         draw.label,
         draw.noise.first_index,
         top,
+        speculated,
     )
+
+
+def _drawn(
+    runner: Runner, binding: Binding, draw: Draw, start: step_loop.Start, tally: Tally
+) -> tuple[LoopResult, Speculated | None]:
+    """Draw a batch, step by step or in blocks of proposals."""
+    size, t = draw.observed.shape
+    plan = draw.plan
+
+    def on_steps(steps: int) -> None:
+        tally.add(steps * size)
+
+    if plan is None or plan.proposer is None:
+        steps = t - runner.first_position
+        found = step_loop.draw(binding, start, on_steps)
+        return found, None if plan is None else Speculated(None, plan.remark, steps * size, steps)
+    with draw.speculated(runner) as loop:
+        assert loop is not None
+        position = step_loop.begin(binding, start, on_steps)
+        while position < t:
+            before, position = position, loop.advance(binding, position, t)
+            on_steps(position - before)
+    return step_loop.result(binding, start), loop.report
 
 
 def join(parts: list[Samples]) -> Samples:
@@ -246,4 +306,6 @@ def join(parts: list[Samples]) -> Samples:
     """
     if not parts:
         raise InvalidInput("samples: at least one batch is required")
-    return concatenated(parts)
+    speculated = [part.speculated for part in parts if part.speculated is not None]
+    whole = concatenated(parts)
+    return replace(whole, speculated=joined(speculated)) if speculated else whole

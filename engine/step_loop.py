@@ -143,6 +143,56 @@ def advance(binding: Binding, steps: int, on_steps: OnSteps = lambda steps: None
         steps -= launch
 
 
+def redraw(binding: Binding, position: int, proposed: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Draw a block of positions of a single row, each given the proposals before it.
+
+    Args:
+        binding: binding of a step graph with one row, whose cache holds the positions before.
+        position: first position of the block.
+        proposed: proposals for the values at position, position + 1, .., [s - 1].
+
+    Returns:
+        What is drawn, or observed, at each position of the block, [s].
+    """
+    block = len(proposed) + 1
+    if block > 1:
+        binding.write(
+            names.VALUES, proposed[None], (slice(1), slice(position, position + block - 1))
+        )
+    binding.write(names.POSITION, np.full(1, position, np.int64))
+    binding.run(block=block)
+    drawn: NDArray[np.int64] = read_values(binding, (slice(1), slice(position, position + block)))[
+        0
+    ]
+    return drawn
+
+
+def follow(binding: Binding, before: NDArray[np.int64], at: int, steps: int) -> NDArray[np.int64]:
+    """Draw the next values of a single row, after values that it may not have drawn itself.
+
+    Args:
+        binding: binding of a step graph with one row, whose cache holds the positions before `at`.
+        before: values of the row so far, [n].
+        at: first position that is run, at most n.
+        steps: number of values to draw.
+
+    Returns:
+        The values at positions n, n + 1, .., [steps].
+    """
+    position = len(before)
+    written = max(at - 1, 0)
+    if written < position:
+        binding.write(names.VALUES, before[None, written:], (slice(1), slice(written, position)))
+    binding.write(names.POSITION, np.full(1, at, np.int64))
+    binding.run(block=position - at + 1)
+    if steps > 1:
+        binding.run(steps - 1)
+    drawn: NDArray[np.int64] = read_values(binding, (slice(1), slice(position, position + steps)))[
+        0
+    ]
+    return drawn
+
+
 def place(binding: Binding, position: NDArray[np.int64]) -> None:
     """Set the next position of each row, [b]."""
     binding.write(names.POSITION, position)
@@ -185,9 +235,9 @@ def read_top(binding: Binding, k: int, part: Part | None = None) -> Alternatives
     return Alternatives(*(binding.read(name, part)[..., :k] for name in names.ALTERNATIVES))
 
 
-def read_values(binding: Binding) -> NDArray[np.int64]:
-    """Return observed and drawn values, [b, t]."""
-    return binding.read(names.VALUES)
+def read_values(binding: Binding, part: Part | None = None) -> NDArray[np.int64]:
+    """Return observed and drawn values, [b, t], or a part of them."""
+    return binding.read(names.VALUES, part)
 
 
 def read_log_p(binding: Binding) -> NDArray[np.float32]:

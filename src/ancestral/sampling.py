@@ -150,6 +150,11 @@ class Sampling:
         return any(getattr(self, name) != getattr(UNFILTERED, name) for name in ADJUSTMENTS)
 
     @property
+    def penalised(self) -> bool:
+        """Whether there is a penalty, which depends on what a row drew before."""
+        return self.adjusted and replace(self, logit_bias=None).adjusted
+
+    @property
     def _pairs(self) -> Sequence[tuple[int, float]]:
         """The bias as `__post_init__` keeps it."""
         return () if self.logit_bias is None else tuple(self.logit_bias)  # type: ignore[arg-type]

@@ -1,0 +1,146 @@
+"""Proposals for images by counts of how often a level followed its neighbours."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ancestral.arrays import check_range, integers, shown
+from ancestral.dataspec import DataSpec
+from ancestral.engine.inputs import class_labels
+from ancestral.engine.runner import Runner
+from ancestral.engine.speculation.proposer import Proposals, Row
+from ancestral.errors import InvalidInput
+
+_GROUPS = 4
+"""Groups of levels that a neighbour is told apart by."""
+_PAIRS = (_GROUPS + 1) ** 2
+"""Pairs of neighbours; a neighbour may be missing."""
+_PRIOR = 3.0
+"""Counts that the distribution of the wider context is worth in the narrower one."""
+_SMOOTHING = 0.02
+"""Count of each level in the widest context before any event."""
+_LARGEST = 2**26
+"""Most numbers of a table."""
+
+
+class Table:
+    """Proposes values of images from the values to the left and above, the position and the label.
+
+    It counts over given events how often each level follows, in contexts that narrow: the groups of
+    the two neighbours; these at one position; these with one label. The counts of each are added to
+    the distribution of the wider one. A proposal is what the uniform of its position draws from the
+    narrowest, so that it agrees with the model's draw as often as the two overlap.
+    """
+
+    name = "table"
+
+    def __init__(self, events: ArrayLike, data: DataSpec, labels: ArrayLike | None = None) -> None:
+        """Count the events.
+
+        Args:
+            events: events, [n, *event_shape], for example training data, or samples.
+            data: space of the events; its last two axes are rows and columns.
+            labels: label of each event, [n]; None counts the events of all labels together.
+
+        Raises:
+            InvalidInput: the events have another shape or other levels or a single axis, the labels
+                do not fit, or the table would be too large.
+        """
+        x = integers("events", events)
+        if x.shape[1:] != data.event_shape or len(data.event_shape) < 2 or not len(x):
+            raise InvalidInput(
+                f"events: expected at least one event {list(data.event_shape)} with rows and "
+                f"columns, got {list(x.shape)}"
+            )
+        check_range("events", x, 0, data.levels - 1)
+        if labels is not None and data.num_classes is None:
+            raise InvalidInput("labels: the data have none; leave them out")
+        self._data, self._labelled = data, labels is not None
+        classes = (data.num_classes or 1) if self._labelled else 1
+        if classes * data.length * _PAIRS * data.levels > _LARGEST:
+            raise InvalidInput(
+                f"table: expected at most {_LARGEST:,} numbers, got {classes} labels x "
+                f"{data.length} positions x {_PAIRS} pairs x {data.levels} levels; leave out "
+                f"labels, or use another proposer"
+            )
+        beside = _neighbours(data)
+        self._pairs: list[list[int]] = beside.tolist()
+        flat = data.in_order(x)
+        outside = np.concatenate([flat, np.full((len(x), 1), -1)], axis=1)
+        group = np.where(outside < 0, _GROUPS, outside * _GROUPS // data.levels)
+        near = group[:, beside[:, 0]] * (_GROUPS + 1) + group[:, beside[:, 1]]
+        place = near + _PAIRS * np.arange(data.length)
+        p = _narrowed(np.full((_PAIRS, data.levels), _SMOOTHING), near, flat)
+        p = _narrowed(_PRIOR * np.tile(p, (data.length, 1)), place, flat)
+        if labels is not None:
+            label = class_labels(labels, len(x), classes)[:, None]
+            p = _narrowed(_PRIOR * np.tile(p, (classes, 1)), place + len(p) * label, flat)
+        self._sums = p.cumsum(axis=1, dtype=np.float32)
+
+    def check(self, runner: Runner) -> None:
+        for name in ("event_shape", "levels", "ordering", "num_classes"):
+            here, there = getattr(self._data, name), getattr(runner.data, name)
+            if here != there:
+                raise InvalidInput(
+                    f"table: expected {name} {shown(there)}, the model's, got {shown(here)}"
+                )
+
+    def seconds(self) -> float:
+        return 0.0
+
+    @contextmanager
+    def begin(self, row: Row) -> Iterator[Proposals]:
+        label = 0 if row.label is None else int(row.label[0])
+        yield _Draws(self, label, row.u.tolist())
+
+    def draw(self, label: int, position: int, known: list[int], u: float) -> int:
+        """Return the value that u draws at a position, given the values before it."""
+        groups = [
+            known[at] * _GROUPS // self._data.levels if at < position else _GROUPS
+            for at in self._pairs[position]
+        ]
+        place = position * _PAIRS + groups[0] * (_GROUPS + 1) + groups[1]
+        if self._labelled:
+            place += label * self._data.length * _PAIRS
+        drawn = int(self._sums[place].searchsorted(u, side="right"))
+        return min(drawn, self._data.levels - 1)
+
+
+class _Draws:
+    """Draws from the counts with the row's own uniforms."""
+
+    def __init__(self, table: Table, label: int, u: list[float]) -> None:
+        self._table, self._label, self._u = table, label, u
+
+    def propose(self, values: NDArray[np.int64], position: int, most: int) -> NDArray[np.int64]:
+        end = min(position + most, len(values))
+        known: list[int] = values[:end].tolist()
+        for at in range(position, end):
+            known[at] = self._table.draw(self._label, at, known, self._u[at])
+        return np.array(known[position:end], np.int64)
+
+
+def _neighbours(data: DataSpec) -> NDArray[np.int64]:
+    """Return the position to the left of each position and the one above it, [t, 2].
+
+    A neighbour that does not exist, or comes later in the order, is t.
+    """
+    t, sites = data.length, np.arange(data.length).reshape(data.event_shape)
+    beside = np.full((2, *data.event_shape), t)
+    beside[0][..., 1:], beside[1][..., 1:, :] = sites[..., :-1], sites[..., :-1, :]
+    place = np.append(np.argsort(data.order), t)
+    found = place[beside.reshape(2, t)[:, data.order]]
+    return np.where(found < np.arange(t), found, t).T
+
+
+def _narrowed(
+    prior: NDArray[np.float64], contexts: NDArray[np.int64], values: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return the distribution of each context, [c, v]: a prior and the counts of the values."""
+    levels = prior.shape[1]
+    counts = np.bincount((contexts * levels + values).ravel(), minlength=prior.size)
+    total: NDArray[np.float64] = counts.reshape(prior.shape) + prior
+    total /= total.sum(axis=1, keepdims=True)
+    return total
