@@ -10,6 +10,7 @@ from ancestral.engine import budget
 from ancestral.engine.desk import Control, Delta, Desk
 from ancestral.engine.request import Request
 from ancestral.engine.runner import Runner
+from ancestral.engine.speculation import Speculate
 from ancestral.engine.stream import desk_of
 from ancestral.errors import InvalidInput
 
@@ -55,6 +56,7 @@ def astream(
     *,
     text: bool = True,
     prefix_memory: int = budget.PREFIXES,
+    speculate: Speculate = None,
 ) -> AsyncRequestStream:
     """Draw requests in slots as `stream` does, without blocking the event loop.
 
@@ -68,6 +70,7 @@ def astream(
         slots: as in `stream`.
         text: as in `stream`.
         prefix_memory: as in `stream`.
+        speculate: as in `stream`.
 
     Returns:
         An asynchronous iterator of `Delta`, with `aclose`, `cancel(request)` and `counts`.
@@ -88,7 +91,9 @@ def astream(
         source = _each(requests)
     else:
         raise InvalidInput(f"requests: expected an iterable of Request, got {shown(requests)}")
-    return AsyncRequestStream(desk_of(runner, requests, slots, text, prefix_memory), source)
+    return AsyncRequestStream(
+        desk_of(runner, requests, slots, (text, prefix_memory), speculate), source
+    )
 
 
 async def _each(requests: Iterable[Request]) -> AsyncIterator[Request]:

@@ -12,6 +12,8 @@ from ancestral.engine.drawn import Drawn
 from ancestral.engine.request import Ended, Task, task_of
 from ancestral.engine.runner import Runner
 from ancestral.engine.slots import Slots
+from ancestral.engine.speculation import Speculated
+from ancestral.engine.speculation.lone_row import LoneRow
 from ancestral.engine.stop_text import RowText
 from ancestral.scalars import whole
 
@@ -84,7 +86,15 @@ class Desk:
     Not thread-safe, but for `cancel` and `counts`.
     """
 
-    def __init__(self, runner: Runner, slots: int, *, text: bool, prefix_memory: int) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        slots: int,
+        *,
+        text: bool,
+        prefix_memory: int,
+        lone: LoneRow | None = None,
+    ) -> None:
         """Create empty slots.
 
         Args:
@@ -92,9 +102,10 @@ class Desk:
             slots: number of slots.
             text: whether deltas have text, if the bundle has a tokenizer.
             prefix_memory: most bytes of caches of requests that have left their slots.
+            lone: draws a request in blocks of proposals while it is the only one.
         """
         self._runner, self._decodes = runner, text and runner.data.tokenizer is not None
-        self._slots = Slots(runner, slots, prefix_memory)
+        self._slots = Slots(runner, slots, prefix_memory, lone)
         self._size = slots
         self._queue: deque[Task] = deque()
         self._texts: dict[int, RowText] = {}
@@ -106,7 +117,7 @@ class Desk:
     @property
     def lease(self) -> AbstractContextManager[object]:
         """Context in which requests are drawn; its end releases the slots."""
-        return self._slots.lease
+        return self._slots.lease()
 
     @property
     def counts(self) -> Counts:
@@ -114,6 +125,11 @@ class Desk:
         queued = len(self._queue) + self._slots.filling
         running = self._size - self._slots.free - self._slots.filling
         return Counts(queued, running, self._finished, self._cancelled, self._values)
+
+    @property
+    def speculated(self) -> Speculated | None:
+        """Calls and acceptance of requests while they drew alone; None without `speculate`."""
+        return self._slots.speculated
 
     @property
     def size(self) -> int:
@@ -229,3 +245,8 @@ class Control:
     def counts(self) -> Counts:
         """Numbers of requests that wait, draw and have ended, and of values so far."""
         return self._desk.counts
+
+    @property
+    def speculated(self) -> Speculated | None:
+        """Calls and acceptance of requests while they drew alone; None without `speculate`."""
+        return self._desk.speculated

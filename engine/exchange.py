@@ -45,6 +45,11 @@ class Exchange(AbstractContextManager["Exchange"]):
         return self._taken
 
     @property
+    def graph(self) -> StepGraph:
+        """Name of the step graph."""
+        return self._graph
+
+    @property
     def signature(self) -> GraphSignature:
         """Signature of the step graph."""
         return self.loop[0]

@@ -14,7 +14,8 @@ differently for another number of rows.
 """
 
 from collections import deque
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,8 @@ from ancestral.engine.exchange import Exchange
 from ancestral.engine.prefixes import Prompt
 from ancestral.engine.request import Task
 from ancestral.engine.runner import Runner
+from ancestral.engine.speculation import Speculated
+from ancestral.engine.speculation.lone_row import LoneRow
 
 STEPS = 4
 """Steps of a launch at most; then the host looks for rows that end, and refills their slots. Twice
@@ -38,13 +41,16 @@ CHUNKS = 4
 class Slots:
     """Rows of one binding, filled and emptied one by one. Not thread-safe."""
 
-    def __init__(self, runner: Runner, rows: int, prefix_memory: int) -> None:
+    def __init__(
+        self, runner: Runner, rows: int, prefix_memory: int, lone: LoneRow | None = None
+    ) -> None:
         """Create empty slots.
 
         Args:
             runner: the engine.
             rows: number of slots.
             prefix_memory: most bytes of caches of rows that have left their slots.
+            lone: draws a row in blocks of proposals while it is the only one; None steps.
         """
         self._runner, self._rows, self._t = runner, rows, runner.data.length
         self._tasks: list[Task | None] = [None] * rows
@@ -53,11 +59,22 @@ class Slots:
         self._filling: deque[int] = deque()
         self._new: set[int] = set()
         self._exchange = Exchange(runner, rows)
+        self._lone = lone
+
+    @contextmanager
+    def lease(self) -> Iterator[None]:
+        """Make a context in which the slots are used; its end gives their binding back."""
+        with self._exchange:
+            try:
+                yield
+            finally:
+                if self._lone is not None:
+                    self._lone.close()
 
     @property
-    def lease(self) -> AbstractContextManager[object]:
-        """Context in which the slots are used; its end gives their binding back."""
-        return self._exchange
+    def speculated(self) -> Speculated | None:
+        """Calls and acceptance of rows that were drawn alone; None if nothing proposes values."""
+        return None if self._lone is None else self._lone.report
 
     @property
     def free(self) -> int:
@@ -111,7 +128,8 @@ class Slots:
         if not live:
             return []
         before = self._position[live]
-        self._launch(live)
+        if self._filling or len(live) > 1 or not self._speculated(live[0]):
+            self._launch(live)
         return self._read(live, before)
 
     def _busy(self) -> list[int]:
@@ -152,6 +170,18 @@ class Slots:
         task = self._tasks[row]
         assert task is not None
         return task
+
+    def _speculated(self, row: int) -> bool:
+        """Run a block of proposals of the only row; return False if it is drawn step by step."""
+        if self._lone is None:
+            return False
+        slot = row, self._tenant(row), int(self._position[row])
+        reached = self._lone.advance(
+            self._exchange.binding, self._exchange.graph, slot, self._donors.values[row]
+        )
+        if reached is not None:
+            self._position[row] = reached
+        return reached is not None
 
     def _launch(self, live: list[int]) -> None:
         """Run steps of the live rows; the others change nothing that is read later."""
@@ -209,6 +239,8 @@ class Slots:
         return drawn
 
     def _release(self, row: int) -> None:
+        if self._lone is not None:
+            self._lone.release(self._tenant(row))
         self._tasks[row] = None
         self._new.discard(row)
         if row in self._filling:

@@ -143,27 +143,28 @@ def advance(binding: Binding, steps: int, on_steps: OnSteps = lambda steps: None
         steps -= launch
 
 
-def redraw(binding: Binding, position: int, proposed: NDArray[np.int64]) -> NDArray[np.int64]:
+def redraw(
+    binding: Binding, position: int, proposed: NDArray[np.int64], row: int | None = None
+) -> NDArray[np.int64]:
     """Draw a block of positions of a single row, each given the proposals before it.
 
     Args:
-        binding: binding of a step graph with one row, whose cache holds the positions before.
+        binding: binding of a step graph, whose cache holds the row's positions before.
         position: first position of the block.
         proposed: proposals for the values at position, position + 1, .., [s - 1].
+        row: the row; None if the binding has no other. No other row changes.
 
     Returns:
         What is drawn, or observed, at each position of the block, [s].
     """
     block = len(proposed) + 1
+    some = slice(1) if row is None else slice(row, row + 1)
     if block > 1:
-        binding.write(
-            names.VALUES, proposed[None], (slice(1), slice(position, position + block - 1))
-        )
-    binding.write(names.POSITION, np.full(1, position, np.int64))
-    binding.run(block=block)
-    drawn: NDArray[np.int64] = read_values(binding, (slice(1), slice(position, position + block)))[
-        0
-    ]
+        part = (some, slice(position, position + block - 1))
+        binding.write(names.VALUES, proposed[None], part)
+    binding.write(names.POSITION, np.full(1, position, np.int64), some)
+    binding.run(block=block, rows=None if row is None else some)
+    drawn: NDArray[np.int64] = read_values(binding, (some, slice(position, position + block)))[0]
     return drawn
 
 

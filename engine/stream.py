@@ -8,6 +8,8 @@ from ancestral.engine import arguments, budget, step_graph
 from ancestral.engine.desk import Control, Delta, Desk
 from ancestral.engine.request import Request
 from ancestral.engine.runner import Runner
+from ancestral.engine.speculation import Speculate
+from ancestral.engine.speculation.lone_row import LoneRow
 from ancestral.errors import InvalidInput
 from ancestral.scalars import whole
 from ancestral.step_tensors import STEP_GRAPHS
@@ -67,6 +69,7 @@ def stream(
     *,
     text: bool = True,
     prefix_memory: int = budget.PREFIXES,
+    speculate: Speculate = None,
 ) -> RequestStream:
     """Draw requests in slots, and return what each one drew as it comes.
 
@@ -86,6 +89,8 @@ def stream(
         prefix_memory: most bytes of the caches that are kept of requests whose slots others have
             taken, so that later prompts with the same beginning need not be prefilled again; 0
             keeps none. What is in the slots is shared at no cost.
+        speculate: proposer of values, as in `sample`. A request is drawn in blocks of proposals
+            while it is the only one in the slots; one with penalties is always drawn step by step.
 
     Returns:
         An iterator of `Delta`, with `close`, `cancel(request)` and `counts`.
@@ -105,7 +110,9 @@ def stream(
     """
     if isinstance(requests, AsyncIterable) or not isinstance(requests, Iterable):
         raise InvalidInput(f"requests: expected an iterable of Request, got {shown(requests)}")
-    return RequestStream(desk_of(runner, requests, slots, text, prefix_memory), iter(requests))
+    return RequestStream(
+        desk_of(runner, requests, slots, (text, prefix_memory), speculate), iter(requests)
+    )
 
 
 def desk(
@@ -114,6 +121,7 @@ def desk(
     *,
     text: bool = True,
     prefix_memory: int = budget.PREFIXES,
+    speculate: Speculate = None,
 ) -> Desk:
     """Return slots to which requests can be offered at any time, for servers.
 
@@ -122,6 +130,7 @@ def desk(
         slots: as in `stream`.
         text: as in `stream`.
         prefix_memory: as in `stream`.
+        speculate: as in `stream`.
 
     Returns:
         A `Desk`, with `offer(request)`, `cancel(number)`, `round()`, `room`, `idle` and `counts`.
@@ -129,18 +138,31 @@ def desk(
     Raises:
         InvalidInput: as in `stream`.
     """
-    return desk_of(runner, None, slots, text, prefix_memory)
+    return desk_of(runner, None, slots, (text, prefix_memory), speculate)
 
 
 def desk_of(
-    runner: Runner, requests: object, slots: object, text: object, prefix_memory: object
+    runner: Runner,
+    requests: object,
+    slots: object,
+    others: tuple[object, object],
+    speculate: Speculate,
 ) -> Desk:
     """Return the desk of a stream: with the user's number of slots, or one that fits in memory.
 
+    Args:
+        runner: the engine.
+        requests: the requests, if they are known.
+        slots: as in `stream`.
+        others: `text` and `prefix_memory`, as in `stream`.
+        speculate: as in `stream`.
+
     Raises:
-        InvalidInput: `slots` is not a positive integer, or does not fit; `text` is not a bool; or
-            `prefix_memory` is not an integer of 0 or more, or is absurdly large.
+        InvalidInput: `slots` is not a positive integer, or does not fit; `text` is not a bool;
+            `prefix_memory` is not an integer of 0 or more, or is absurdly large; or the proposer
+            does not fit the model.
     """
+    text, prefix_memory = others
     bytes_kept = whole("prefix_memory", prefix_memory, 0, LARGEST)
     known = requests if isinstance(requests, list | tuple) else None
     graphs = runner.bundle.manifest.graphs
@@ -158,4 +180,5 @@ def desk_of(
     most = budget.SLOTS if known is None else max(1, len(known))
     size = budget.slots(signature, backend, slots, most)
     shown_text = arguments.flag("text", text)
-    return Desk(runner, size, text=shown_text, prefix_memory=bytes_kept)
+    lone = None if speculate is None else LoneRow(runner, speculate)
+    return Desk(runner, size, text=shown_text, prefix_memory=bytes_kept, lone=lone)

@@ -3,8 +3,8 @@
 With its uniforms u given, a sample is a fixed point: x_t is what u_t draws from p(. | x_<t). A
 block of s positions through the step graph redraws each of them given the *proposals* before it.
 The longest prefix of redraws that equal the proposals is the sample itself, and so is the next
-redraw, whose past is right. So a call yields between 1 and s values of the sample, whatever was proposed;
-slots of the cache beyond them are overwritten before they are read.
+redraw, whose past is right. So a call yields between 1 and s values of the sample, whatever was
+proposed; slots of the cache beyond them are overwritten before they are read.
 
 References:
     Song et al. (2020), Accelerating Feedforward Computation via Parallel Nonlinear Equation

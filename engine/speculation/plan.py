@@ -1,7 +1,7 @@
 """What a user's `speculate` argument means for a model and its settings."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -62,7 +62,12 @@ class Plan:
             choice = BlockChoice(block_costs(runner, graph), self.proposer.seconds())
         else:
             choice = Fixed(self.block)
-        with self.proposer.begin(row) as proposals:
+        with ExitStack() as held:
+            proposals = None
+            try:
+                proposals = held.enter_context(self.proposer.begin(row))
+            except Exception as error:  # noqa: BLE001 - a proposer may be the user's own code
+                report.remark = f"the proposer was left off: {type(error).__name__}: {error}"
             yield SpeculatedRow(row.observed, row.data.levels, proposals, choice, report)
 
 
@@ -89,7 +94,7 @@ def plan_of(
         if speculate.block is not None:
             block = whole("block", speculate.block, 1)
         speculate = speculate.proposer
-    reason = _unsuited(runner, graph, sampling)
+    reason = unsuited(runner, graph, sampling)
     if isinstance(speculate, str) and speculate == "auto":
         if reason is None and rows > 1:
             reason = f"{rows} rows are drawn faster by steps of all rows"
@@ -107,8 +112,14 @@ def plan_of(
     return Plan(speculate, block=block)
 
 
-def _unsuited(runner: Runner, graph: str, sampling: Sampling) -> str | None:
-    """Return why rows cannot be drawn in blocks of proposals; None if they can."""
+def unsuited(runner: Runner, graph: str, sampling: Sampling) -> str | None:
+    """Return why rows cannot be drawn in blocks of proposals; None if they can.
+
+    Args:
+        runner: the engine.
+        graph: name of the step graph that draws them.
+        sampling: their temperature, filters, bias and penalties.
+    """
     signature = runner.session(graph).signature
     if not step_graph.takes_blocks(signature):
         return "the model takes one position a step"

@@ -34,7 +34,7 @@ class SpeculatedRow:
         self,
         observed: NDArray[np.int64],
         levels: int,
-        proposals: Proposals,
+        proposals: Proposals | None,
         choice: Choice,
         report: Speculated,
     ) -> None:
@@ -43,7 +43,7 @@ class SpeculatedRow:
         Args:
             observed: values that it observes by positions, [t]; -1 where free.
             levels: number of values of the model.
-            proposals: proposals for its values.
+            proposals: proposals for its values; None draws them one by one.
             choice: chooses the sizes of blocks.
             report: what the calls of the row are added to.
         """
@@ -53,21 +53,26 @@ class SpeculatedRow:
         self._seen.flags.writeable = False
         forced = np.flatnonzero(observed >= 0)
         self._forced_end = int(forced[-1]) + 1 if len(forced) else 0
-        self._proposals: Proposals | None = proposals
+        self._proposals = proposals
         self._choice, self.report = choice, report
 
-    def advance(self, binding: Binding, position: int, end: int) -> int:
+    def catch_up(self, values: NDArray[np.int64]) -> None:
+        """Take the values of the first positions, which single steps drew, [n]."""
+        self._values[: len(values)] = values
+
+    def advance(self, binding: Binding, position: int, end: int, row: int | None = None) -> int:
         """Run one block, and return the next position of the row.
 
         Args:
             binding: binding of a step graph with this row, whose cache holds the positions before.
             position: next position.
             end: position at which the row ends; the block does not pass it.
+            row: its row in the binding; None if that has no other.
         """
         begin = time.perf_counter()
         room = min(self._choice.size(), end - position) - 1
         proposed = self._proposed(position, room) if room > 0 else _NOTHING
-        drawn = step_loop.redraw(binding, position, proposed)
+        drawn = step_loop.redraw(binding, position, proposed, row)
         right = _agreeing(proposed, drawn)
         block = len(drawn)
         self._values[position : position + block] = drawn

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ancestral import step_tensors as names
-from ancestral.engine import AutoregressiveEngine, Sampling, step_loop
+from ancestral.engine import AutoregressiveEngine, Request, Sampling, step_loop
 from ancestral.engine.noise import Noise
 from ancestral.engine.runner import Runner
 from ancestral.engine.session import Binding
@@ -22,6 +22,7 @@ from ancestral.engine.speculation import (
     Proposals,
     Proposer,
     Row,
+    SpeculatedRow,
     Speculation,
     Table,
     speculated_row,
@@ -62,9 +63,7 @@ class Changed:
     change: Callable[[Integers, np.random.Generator], Integers]
 
     def propose(self, values: Integers, position: int, most: int) -> Integers:
-        return self.change(
-            self.truth[position : position + most], np.random.default_rng(position)
-        )
+        return self.change(self.truth[position : position + most], np.random.default_rng(position))
 
 
 def proposer(name: str, engine: AutoregressiveEngine, truth: Integers) -> Proposer:
@@ -144,9 +143,7 @@ def test_settings(load: Load, backend: str, sampling: Sampling) -> None:
     plain = drawn(engine, sampling=sampling, logprobs=k)
     truth = engine.data.in_order(plain.x)
     for name in ("right", "random", "draft"):
-        s = drawn(
-            engine, sampling=sampling, logprobs=k, speculate=proposer(name, engine, truth)
-        )
+        s = drawn(engine, sampling=sampling, logprobs=k, speculate=proposer(name, engine, truth))
         np.testing.assert_array_equal(s.x, plain.x)
         limit = limits(engine).nats / min(1, sampling.temperature or 1)
         assert_close(s.log_prob, plain.log_prob, limit, "log p")
@@ -182,6 +179,55 @@ def test_same_continuation(load: Load, toy: str, backend: str, name: str) -> Non
         assert ours.ended == theirs.ended
         whole = [np.concatenate([each.prompt_log_p, each.log_p]) for each in (ours, theirs)]
         assert_close(whole[0], whole[1], limits(engine).nats, "log p")
+
+
+def check_stream(engine: AutoregressiveEngine, name: str, slots: int) -> None:
+    """The last rows are drawn alone, partly after steps that they took with others."""
+    t, levels = engine.data.length, engine.data.levels
+    label = None if engine.data.num_classes is None else 1
+    requests = [
+        Request(np.arange(n) % levels, label=label, seed=SEED, index=i, max_new=new, stop=())
+        for i, (n, new) in enumerate([(1, 3), (2, None), (t - 3, None), (1, None)])
+    ]
+    requests[1] = replace(requests[1], sampling=Sampling(presence_penalty=0.1))
+    if not engine.bundle.manifest.graphs.get("step_full"):
+        requests = [replace(requests[i], index=at) for at, i in enumerate((0, 2, 3))]
+    plain = list(engine.stream(requests, 1))
+    truth = np.zeros((len(requests), t), np.int64)
+    for i, request in enumerate(requests):
+        drawn = np.concatenate([each.values for each in plain if each.request == i])
+        truth[i, : len(request.prompt) + len(drawn)] = [*request.prompt, *drawn]
+    stream = engine.stream(requests, slots, speculate=proposer(name, engine, truth))
+    found = list(stream)
+    for i in range(len(requests)):
+        ours, theirs = ([each for each in part if each.request == i] for part in (found, plain))
+        for field in ("values", "log_p", "log_q"):
+            got, expected = (
+                np.concatenate([getattr(each, field) for each in part]) for part in (ours, theirs)
+            )
+            assert_close(got, expected, limits(engine).nats, f"{field} of request {i}")
+        assert ours[-1].ended == theirs[-1].ended
+    report = stream.speculated
+    assert report is not None
+    assert report.calls > 0
+    assert report.remark is None
+    if name in {"right", "draft"}:
+        assert set(report.acceptance.values()) <= {1.0}, f"acceptance {report.acceptance}"
+
+
+@pytest.mark.parametrize("slots", [1, 2, 3])
+@pytest.mark.parametrize("name", ["right", "random", "jacobi", "draft"])
+@pytest.mark.parametrize("toy", ["tiny", "startless"])
+def test_same_stream(load: Load, toy: str, backend: str, name: str, slots: int) -> None:
+    check_stream(autoregressive(load, toy, backend), name, slots)
+
+
+@pytest.mark.parametrize("backend", ["torch", "onnxruntime"])
+def test_same_stream_planted(load: Load, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row forgets which values single steps drew, so that its draft draws after others."""
+    monkeypatch.setattr(SpeculatedRow, "catch_up", lambda self, values: None)
+    with pytest.raises(AssertionError, match=r"acceptance|left off"):
+        check_stream(autoregressive(load, "tiny", backend), "draft", 3)
 
 
 # -------------------------------------------------------------------------------- planted faults
@@ -268,5 +314,5 @@ def test_same_sample_planted(
 def test_stale_slots_planted(bundles: Callable[..., Path], tmp_path: Path, backend: str) -> None:
     engine = plant(bundles("tiny"), tmp_path, "stale slots", "tiny", backend)
     assert isinstance(engine, AutoregressiveEngine)
-    with pytest.raises(AssertionError, match="though u is|log p"):
+    with pytest.raises(AssertionError, match=r"though u is|log p"):
         check(engine, "tiny", "random")
