@@ -206,3 +206,13 @@ def worst(*deltas: Floats) -> float:
     """Return the largest |delta|; NaN counts as infinite."""
     largest = [float(np.abs(delta).max()) for delta in deltas]
     return max(each if np.isfinite(each) else np.inf for each in largest)
+
+
+def follow(got: Array, expected: Array, margin: Array, limit: float) -> Draws:
+    """Compare each row up to its first difference; beyond it the pasts are not the same."""
+    draws = Draws()
+    for row in range(len(got)):
+        differs = np.flatnonzero(got[row] != expected[row])
+        end = int(differs[0]) + 1 if len(differs) else got.shape[1]
+        draws += Draws.of(got[row, :end], expected[row, :end], margin[row, :end], limit)
+    return draws

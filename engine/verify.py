@@ -10,6 +10,7 @@ from ancestral.engine.likelihood import log_prob_of
 from ancestral.engine.runner import Runner
 from ancestral.engine.session import Array
 from ancestral.engine.top import GRAPH, top_of
+from ancestral.engine.verify_speculation import SpeculatedParity, speculated
 from ancestral.parity import ParityReport, SequenceParity
 from ancestral.step_tensors import LABEL, LOG_PROB, LOGITS, REDRAWN, STEP_GRAPHS, U, X, most_of
 from ancestral.units import bits_per_dim
@@ -32,6 +33,7 @@ class _Replay:
         drawn: values that each step graph draws at each position given the events, with each
             event's settings, [n, t], and the name of their answers.
         forced: log p of the events along the steps, for each step graph and way, in nats, [n, t].
+        speculated: parity in blocks of proposals, of samples and of noise.
     """
 
     delta: Floats
@@ -43,6 +45,7 @@ class _Replay:
     stepped: list[Array]
     drawn: list[tuple[str, Array]]
     forced: list[Array]
+    speculated: dict[bool, SpeculatedParity]
 
 
 def compare(runner: Runner) -> ParityReport:
@@ -52,7 +55,8 @@ def compare(runner: Runner) -> ParityReport:
     and logits in parallel; the most probable values; redraw at every position; every step graph
     (filters, bias and penalties off) drawing the reference's own samples again, and forced along
     all events; step at temperatures, and the other step graphs with filters too, given the events;
-    step over a block, and from the cache that prefill leaves. The events that the model samples and
+    step over a block, from the cache that prefill leaves, and in blocks of proposals of which some
+    are wrong. The events that the model samples and
     the events of noise have separate limits.
 
     Args:
@@ -70,7 +74,7 @@ def compare(runner: Runner) -> ParityReport:
     limits, beyond = comparison.limits(runner, answers)
     if not len(answers["at"]):
         raise comparison.no_reference()
-    replay = _replay(runner, answers, sampled)
+    replay = _replay(runner, answers, sampled, limits)
     report = ParityReport(
         **comparison.ran_on(runner),
         positions=answers[X].shape[1],
@@ -82,7 +86,7 @@ def compare(runner: Runner) -> ParityReport:
     return report
 
 
-def _replay(runner: Runner, answers: dict[str, Array], sampled: Events) -> _Replay:
+def _replay(runner: Runner, answers: dict[str, Array], sampled: Events, limits: Limits) -> _Replay:
     """Run every graph on the known inputs."""
     label, x = answers.get(LABEL), answers[X]
     parallel = log_prob_of(runner, x, label)
@@ -97,7 +101,10 @@ def _replay(runner: Runner, answers: dict[str, Array], sampled: Events) -> _Repl
             drawn += verify_steps.with_settings(runner, graph, answers)
     top, again = _most_probable(runner, answers, label)
     delta = difference(parallel, answers[LOG_PROB])
-    return _Replay(delta, redrawn, kl, gap, top, again, stepped, drawn, forced)
+    blocks = {
+        kind: speculated(runner, answers, sampled == kind, limits.cdf) for kind in (True, False)
+    }
+    return _Replay(delta, redrawn, kl, gap, top, again, stepped, drawn, forced, blocks)
 
 
 def _half(
@@ -108,7 +115,8 @@ def _half(
     drawn, margin, reference = (answers[name][events] for name in ("drawn", "margin", LOG_PROB))
     draws = Draws.of(replay.redrawn[events], drawn, margin, limits.cdf)
     for values in replay.stepped if sampled else ():
-        draws += _follow(values, answers[X][events], margin, limits.cdf)
+        draws += comparison.follow(values, answers[X][events], margin, limits.cdf)
+    blocks = replay.speculated[sampled]
     filtered = Draws()
     for name, values in replay.drawn:
         ties = _ties(answers, name, limits)[events]
@@ -122,11 +130,12 @@ def _half(
         bits_per_dim=float(bits_per_dim(reference.sum(axis=1), delta.shape[1:]).mean()),
         max_abs_position_nats=float(np.abs(delta).max()),
         max_abs_step_nats=max((worst(each, each.sum(axis=1)) for each in steps), default=0.0),
+        max_abs_speculated_nats=blocks.nats,
         max_abs_top_nats=max(worst(replay.again[events]), float(replay.top[kept].max(initial=0.0))),
         max_kl=float(replay.kl[kept].max(initial=0.0)),
         limit_kl=limits.kl,
         argmax_flips=int((replay.gap[kept] > limits.nats).sum()),
-        **asdict(draws + filtered),
+        **asdict(draws + filtered + blocks.draws),
         **{f"filtered_{name}": count for name, count in asdict(filtered).items()},
         limit_cdf=limits.cdf,
         limit_filtered=limits.filtered,
@@ -217,13 +226,3 @@ def _most_probable(
 def _log_softmax(logits: Floats) -> Floats:
     shifted = logits - logits.max(axis=-1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
-
-
-def _follow(got: Array, expected: Array, margin: Array, limit: float) -> Draws:
-    """Compare each row up to its first difference; beyond it the pasts are not the same."""
-    draws = Draws()
-    for row in range(len(got)):
-        differs = np.flatnonzero(got[row] != expected[row])
-        end = int(differs[0]) + 1 if len(differs) else got.shape[1]
-        draws += Draws.of(got[row, :end], expected[row, :end], margin[row, :end], limit)
-    return draws

@@ -55,14 +55,14 @@ def _stepped(
     prefill: bool,
 ) -> Binding:
     """Return a loop that has run all positions of the known answers with these indices."""
-    start = _start(runner, graph, answers, rows, observed)
+    start = start_of(runner, graph, answers, rows, observed)
     binding = runner.session(graph).bind({"b": len(rows), "s": 1})
     done = step_loop.begin(binding, replace(start, prefill=prefill))
     step_loop.advance(binding, observed.shape[1] - done)
     return binding
 
 
-def _start(
+def start_of(
     runner: Runner, graph: str, answers: dict[str, Array], rows: Array, observed: Array
 ) -> step_loop.Start:
     """Return the inputs of a loop over the known answers with these indices, without settings."""
@@ -88,7 +88,7 @@ def with_settings(runner: Runner, graph: str, answers: dict[str, Array]) -> list
     x, first = answers[X], runner.first_position
     observed = np.full_like(x, -1)
     observed[:, :first] = x[:, :first]
-    start = _start(runner, graph, answers, np.arange(len(x)), observed)
+    start = start_of(runner, graph, answers, np.arange(len(x)), observed)
     taken = {name: answers[name] for name in SETTINGS if name in start.given}
     if not taken:
         return []

@@ -30,6 +30,7 @@ EVENTS = SequenceParity(
     limit_filtered=1e-6,
     limit_gap=1e-6,
     max_abs_step_nats=1e-6,
+    max_abs_speculated_nats=1e-6,
     max_abs_top_nats=1e-6,
     max_abs_position_nats=1e-6,
 )
@@ -77,6 +78,7 @@ def test_each_kind_has_its_own_limit() -> None:
         ("max_abs_nats", math.inf),
         ("max_abs_step_nats", 1.1e-4),
         ("max_abs_step_nats", math.nan),
+        ("max_abs_speculated_nats", 1.1e-4),
         ("max_abs_top_nats", 1.1e-4),
         ("max_abs_top_nats", math.nan),
         ("max_abs_position_nats", 1.1e-4),

@@ -139,6 +139,8 @@ class SequenceParity(EventsParity):
     Attributes:
         max_abs_position_nats: largest |delta log p| of a single position.
         max_abs_step_nats: largest |delta log p| of an event or a position, from the cached steps.
+        max_abs_speculated_nats: the same of samples that are drawn in blocks of proposals; 0 if the
+            model takes one position a step.
         max_abs_top_nats: largest error of the most probable values, in nats: of their log p, and by
             how much a value is less probable under the reference than the one that is due there.
         max_kl: largest KL(reference || backend) of a next-value distribution, in nats.
@@ -161,6 +163,7 @@ class SequenceParity(EventsParity):
 
     max_abs_position_nats: float
     max_abs_step_nats: float
+    max_abs_speculated_nats: float
     max_abs_top_nats: float
     max_kl: float
     limit_kl: float
@@ -182,6 +185,7 @@ class SequenceParity(EventsParity):
             "log p": (self.max_abs_nats, self.limit_nats),
             "log p of a position": (self.max_abs_position_nats, self.limit_nats),
             "log p along the steps": (self.max_abs_step_nats, self.limit_nats),
+            "log p along blocks of proposals": (self.max_abs_speculated_nats, self.limit_nats),
             "most probable values": (self.max_abs_top_nats, self.limit_nats),
             "KL": (self.max_kl, self.limit_kl),
             "argmax flips": (self.argmax_flips, 0),

@@ -16,6 +16,7 @@ Row = tuple[str, str, str]
 
 _CONDITIONALS = {
     "max |delta log p| along the cached steps": "max_abs_step_nats",
+    "max |delta log p| in blocks of proposals": "max_abs_speculated_nats",
     "max |delta log p| of the most probable": "max_abs_top_nats",
     "max KL of a next value": "max_kl",
     "limit of KL": "limit_kl",
