@@ -25,12 +25,12 @@ class Speculation:
     """A proposer, and the size of the blocks.
 
     Attributes:
-        proposer: what proposes values.
+        proposer: what proposes values; "auto" chooses what suits the model.
         block: positions of each block; None chooses each by its measured cost and by how often
             proposals were right.
     """
 
-    proposer: Proposer
+    proposer: Proposer | Literal["auto"]
     block: int | None = None
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ancestral.cli import speculation
 from ancestral.cli.installed import backends_for
 from ancestral.cli.options import (
     Backends,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ancestral.engine.measure import MeasureRow
+    from ancestral.engine.speculation_speed import SpeculationRow
 
 _COLUMNS = {
     "batch": ("batch", ""),
@@ -54,6 +56,10 @@ def bench(  # noqa: PLR0913 - the options of a command
     rounds: Annotated[
         int, sampling_option(metavar="N", help="Number of times that each batch is sampled.")
     ] = 3,
+    speculate: speculation.Name = None,
+    draft: speculation.DraftBundle = None,
+    corpus: speculation.Corpus = None,
+    block: speculation.Block = None,
     device: Device = "cpu",
     threads: Threads = None,
     json: Json = False,
@@ -68,8 +74,10 @@ def bench(  # noqa: PLR0913 - the options of a command
 
     A step (ms/step) is one position of the whole batch. For a latent variable model the encoder,
     the decoder, samples and bounds are timed. Peak memory is measured in a separate process. Each
-    row shows the parity of the same run; the exit code is 1 if it fails.
+    row shows the parity of the same run; the exit code is 1 if it fails. With --speculate, a second
+    table compares single samples that are drawn in blocks of proposals with the same samples.
     """
+    proposals = speculation.Given(speculate, draft, corpus or (), block)
     batches = batch_sizes(batch)
     if rounds < 1:
         raise InvalidInput(f"--rounds: expected an integer >= 1, got {rounds}")
@@ -78,13 +86,19 @@ def bench(  # noqa: PLR0913 - the options of a command
     names = tuple(dict.fromkeys(backend or backends_for(bundle, device)))
     rows = measure(bundle, names, batches, device=device, threads=threads, rounds=rounds)
     passed = all(row.passed for row in rows)
+    compared = _speculated(bundle, names, proposals, device, threads) if proposals.any else []
     if out is not None:
-        append_rows(out, rows)
+        append_rows(out, [*rows, *compared])
     if json:
         found = [row.to_json() for row in rows]
-        put(json_text({"bundle": str(bundle), "passed": passed, "rows": found}))
+        document = {"bundle": str(bundle), "passed": passed, "rows": found}
+        if proposals.any:
+            document["speculation"] = [row.to_json() for row in compared]
+        put(json_text(document))
     else:
         show(speed_table(rows))
+        if proposals.any:
+            show(speculation_table(compared))
     if not passed:
         say("a backend fails parity, so its speed means nothing; `ancestral verify` shows details")
         raise typer.Exit(1)
@@ -126,7 +140,61 @@ def speed_table(rows: Sequence["MeasureRow"]) -> "Table":
     return table("Speed and memory, with the parity of the same run", heads, cells)
 
 
-def append_rows(out: Path, rows: Sequence["MeasureRow"]) -> None:
+def _speculated(
+    bundle: Path,
+    backends: Sequence[str],
+    proposals: speculation.Given,
+    device: str,
+    threads: ThreadCount,
+) -> list["SpeculationRow"]:
+    """Return a row for each backend, measured in this process.
+
+    Raises:
+        InvalidInput: the options do not fit the bundle, or it has latents.
+    """
+    from ancestral.cli.options import load
+    from ancestral.engine import AutoregressiveEngine
+    from ancestral.engine.speculation_speed import speculation_speed
+
+    rows = []
+    for name in backends:
+        engine = load(bundle, name, device, threads, None)
+        if not isinstance(engine, AutoregressiveEngine):
+            raise InvalidInput("--speculate: not used with a latent variable model; leave it out")
+        say(f"measuring {name} on {device}, single samples with proposals and without")
+        rows.append(speculation_speed(engine, proposals.speculate(engine)))
+    return rows
+
+
+def speculation_table(rows: Sequence["SpeculationRow"]) -> "Table":
+    """Return a table of single samples with proposals, beside those drawn step by step."""
+    cells = [
+        (
+            f"{row.backend} {row.device}",
+            row.proposer or f"none: {row.remark}",
+            f"{row.positions / row.calls:.2f}",
+            f"{row.step_ms:.2f}",
+            f"{row.speculated_ms:.2f}",
+            f"{row.speedup:.2f}",
+            f"{row.same} of {row.samples}",
+            f"{row.max_abs_nats:.1e}",
+        )
+        for row in rows
+    ]
+    heads = (
+        "backend",
+        "proposer",
+        "values/call",
+        "ms step by step",
+        "ms",
+        "faster",
+        "same",
+        "max nats",
+    )
+    return table("Single samples, drawn in blocks of proposals", heads, cells)
+
+
+def append_rows(out: Path, rows: Sequence["MeasureRow | SpeculationRow"]) -> None:
     """Append one JSON object per line; existing rows are kept, even if writing fails."""
     from ancestral.files.atomic import write_atomically
     from ancestral.files.input_file import read_bounded

@@ -12,11 +12,13 @@ from ancestral.cli.interrupts import finished
 from ancestral.cli.output import put_text, say
 from ancestral.cli.present.generation_file import TokenText, write_generated
 from ancestral.cli.samples import Draw
+from ancestral.cli.speculation import described
 from ancestral.cli.text_input import encode_texts, read_lines, without_mark
 from ancestral.decimals import decimal, decimals
 from ancestral.engine import AutoregressiveEngine, Generated
 from ancestral.engine.generate import generate_batches
 from ancestral.engine.prompt_batch import Options
+from ancestral.engine.speculation import joined
 from ancestral.errors import InvalidInput
 from ancestral.progress import progress_bar
 from ancestral.text.tokenizer import Tokenizer
@@ -82,7 +84,8 @@ def sample_prompts(engine: AutoregressiveEngine, prompts: Prompts, draw: Draw) -
     options = Options(
         prompts.max_new, stops, labels, draw.seed, draw.first_index, draw.sampling, draw.batch
     )
-    options = replace(options, logprobs=prompts.logprobs or 0)
+    speculate = draw.proposals.speculate(engine)
+    options = replace(options, logprobs=prompts.logprobs or 0, speculate=speculate)
     if streams:
         parts, interrupted = _streamed(engine, ids, options, tokenizer)
     else:
@@ -94,7 +97,8 @@ def sample_prompts(engine: AutoregressiveEngine, prompts: Prompts, draw: Draw) -
         write_generated(draw.out, rows, draw.seed, labels, tokenizer)
     if rows:
         indices = (rows[0].index, rows[-1].index)
-        numbers = _numbers(rows, engine)
+        counted = [row.speculated for row in rows if row.speculated is not None]
+        numbers = _numbers(rows, engine) + described(joined(counted) if counted else None)
         draw.say(f"{len(rows)} continuations", description, indices, engine, numbers)
     if interrupted:
         say(f"interrupted: {len(rows)} of {n} continuations were finished")

@@ -12,6 +12,7 @@ GROUPS = (
     "Training",
     "Prompts",
     "Sampling",
+    "Speculation",
     "Latents",
     "Plans",
     "Job",

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ancestral.cli import filters, options
+from ancestral.cli import filters, options, speculation
 from ancestral.cli.output import check_target
 from ancestral.errors import InvalidInput
 
@@ -134,6 +134,10 @@ def sample(  # noqa: PLR0913 - the options of a command
     repetition_penalty: filters.RepetitionPenalty = 1.0,
     presence_penalty: filters.PresencePenalty = 0.0,
     frequency_penalty: filters.FrequencyPenalty = 0.0,
+    speculate: speculation.Name = None,
+    draft: speculation.DraftBundle = None,
+    corpus: speculation.Corpus = None,
+    block: speculation.Block = None,
     backend: options.Backend = "onnxruntime",
     device: options.Device = "cpu",
     threads: options.Threads = None,
@@ -170,7 +174,8 @@ def sample(  # noqa: PLR0913 - the options of a command
         presence_penalty,
         frequency_penalty,
     )
-    draw = Draw(n, label, seed, first_index, sampling, batch, out)
+    proposals = speculation.Given(speculate, draft, corpus or (), block)
+    draw = Draw(n, label, seed, first_index, sampling, batch, out, proposals)
     ids = prompt_ids or ()
     request = Prompts(prompt or (), prompts, ids, max_new, stop or (), stream, logprobs)
     if request.given:
@@ -186,7 +191,14 @@ def sample(  # noqa: PLR0913 - the options of a command
                 f"--prompt: {bundle} is a latent variable model, which takes no prompts; leave it "
                 f"out"
             )
-        _refuse("a latent variable model", observed=observed, particles=particles, batch=batch)
+        speculating = proposals.any or None
+        _refuse(
+            "a latent variable model",
+            observed=observed,
+            particles=particles,
+            batch=batch,
+            speculate=speculating,
+        )
         sample_latent(engine, draw, mean)
         return
     assert isinstance(engine, AutoregressiveEngine)
@@ -197,6 +209,7 @@ def sample(  # noqa: PLR0913 - the options of a command
     if particles is None:
         sample_events(engine, observed, draw)
     else:
+        _refuse("--particles", speculate=proposals.any or None)
         sample_completions(engine, observed, particles, draw)
 
 

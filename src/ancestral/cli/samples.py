@@ -1,6 +1,6 @@
 """`ancestral sample` without prompts and particles: draw events, write them and describe them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from ancestral.cli.events import read_observed
 from ancestral.cli.interrupts import finished
 from ancestral.cli.output import arrow, place, say
 from ancestral.cli.present.events_file import Shown, shown_samples, write_events
+from ancestral.cli.speculation import Given, described
 from ancestral.dataspec import DataSpec
 from ancestral.engine import AutoregressiveEngine, Engine, LatentEngine, Sampling
 from ancestral.engine.budget import check_size
@@ -36,6 +37,7 @@ class Draw:
         sampling: temperature and filters.
         batch: number of samples in a batch; None if not given.
         out: a file, or "-" for standard output.
+        proposals: the options of speculation.
     """
 
     n: int | None
@@ -45,6 +47,7 @@ class Draw:
     sampling: Sampling
     batch: int | None
     out: str
+    proposals: Given = field(default_factory=Given)
 
     def count(self, data: DataSpec, default: int = _MANY, prompts: int = 1) -> int:
         """Return the total number of samples.
@@ -116,6 +119,7 @@ def sample_events(engine: AutoregressiveEngine, file: Path | None, draw: Draw) -
             None if observed is None else observed.events,
             progress=progress,
             batch=draw.batch,
+            speculate=draw.proposals.speculate(engine),
         )
         parts, interrupted = finished(batches)
     if not parts:
@@ -131,7 +135,7 @@ def sample_events(engine: AutoregressiveEngine, file: Path | None, draw: Draw) -
     write_events(draw.out, arrays | _arrays(samples, "labels"), shown, data)
     nats = float(samples.log_prob.mean())
     bits = f"{fixed(float(bits_per_dim(nats, data.event_shape)), 3)} {bits_unit(data.tokenizer)}"
-    numbers = f"mean log p {fixed(nats, 2)} nats, {bits}"
+    numbers = f"mean log p {fixed(nats, 2)} nats, {bits}{described(samples.speculated)}"
     draw.say(f"{len(samples)} samples", description, (first, last), engine, numbers)
     if interrupted:
         say(f"interrupted: {len(samples)} of {n} samples were finished and written")
