@@ -128,7 +128,7 @@ class Desk:
 
     @property
     def speculated(self) -> Speculated | None:
-        """Calls and acceptance of requests while they drew alone; None without `speculate`."""
+        """Calls and acceptance of requests while nothing else drew; None without `speculate`."""
         return self._slots.speculated
 
     @property
@@ -248,5 +248,5 @@ class Control:
 
     @property
     def speculated(self) -> Speculated | None:
-        """Calls and acceptance of requests while they drew alone; None without `speculate`."""
+        """Calls and acceptance of requests while nothing else drew; None without `speculate`."""
         return self._desk.speculated

@@ -71,7 +71,7 @@ def generate(  # noqa: PLR0913 - what a user may choose
         prompt_log_p: whether log p of the prompts is computed. Without it, prompts are prefilled
             faster, by a graph without the last projection.
         logprobs: number of most probable values to return at each position, 0 .. 20.
-        speculate: proposer of values, as in `sample`; each row is then drawn alone.
+        speculate: proposer of values, as in `sample`; rows are then drawn one after another.
 
     Returns:
         A `Generated` for each prompt: the drawn ids, [m], and the log-probabilities of prompt and

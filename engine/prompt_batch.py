@@ -74,7 +74,7 @@ class Options:
         stream: called with the new tokens of each row as they are drawn.
         prompt_log_p: whether log p of the prompts is computed.
         logprobs: number of most probable values to return at each position.
-        speculate: proposer of values, with which each row is drawn alone; None draws step by step.
+        speculate: proposer of values, with which a batch has a single row; None draws step by step.
     """
 
     max_new: int | None = None

@@ -150,8 +150,8 @@ def sample(  # noqa: PLR0913 - what a user may choose
             before it in the ordering; `complete` conditions on all observed values.
         progress: called as `progress(done, total)`, in positions of all samples.
         logprobs: number of most probable values to return at each position, 0 .. 20.
-        speculate: proposer of values (`ancestral.engine.speculation`), with which each row is drawn
-            alone, in fewer calls; "auto" chooses one where a single row is drawn and the model
+        speculate: proposer of values (`ancestral.engine.speculation`), with which rows are drawn one
+            after another, each in fewer calls; "auto" chooses one where a single row is drawn and the model
             allows it; None draws step by step. It changes no value but at near ties.
 
     Returns:

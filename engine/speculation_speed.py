@@ -1,4 +1,4 @@
-"""Time samples that are drawn in blocks of proposals beside the same samples, step by step."""
+"""Time samples in blocks of proposals, compared with the same samples step by step."""
 
 import time
 from dataclasses import asdict, dataclass

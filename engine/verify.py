@@ -55,8 +55,8 @@ def compare(runner: Runner) -> ParityReport:
     and logits in parallel; the most probable values; redraw at every position; every step graph
     (filters, bias and penalties off) drawing the reference's own samples again, and forced along
     all events; step at temperatures, and the other step graphs with filters too, given the events;
-    step over a block, from the cache that prefill leaves, and in blocks of proposals of which some
-    are wrong. The events that the model samples and
+    step over a block, from the cache that prefill leaves, and in blocks of proposals, some
+    of them wrong. The events that the model samples and
     the events of noise have separate limits.
 
     Args:

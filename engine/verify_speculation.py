@@ -36,7 +36,7 @@ class SpeculatedParity:
 def speculated(
     runner: Runner, answers: dict[str, Array], events: Events, limit: float
 ) -> SpeculatedParity:
-    """Draw known samples again in blocks of proposals, of which some are wrong.
+    """Draw known samples again in blocks of proposals, some of them wrong.
 
     Events of noise are observed, so that each block is accepted.
 

@@ -88,6 +88,7 @@ RUNS = {
         },
     ),
     "docs/security.md": Run(("bundle",)),
+    "docs/speculation.md": Run(("data.npz", "demo"), {"--batch 1": "--batch 1 --rounds 1"}),
     "docs/tensorrt.md": Run(),
     "docs/text.md": Run(("book.txt", "gpt2-folder"), {"text-small": "text-small --steps 2"}),
     "docs/training.md": Run(

@@ -1,4 +1,4 @@
-"""Proposals for the slot of a stream that draws alone."""
+"""Proposals for the slot of a stream that draws while no other does."""
 
 from contextlib import ExitStack
 

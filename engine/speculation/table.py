@@ -14,7 +14,7 @@ from ancestral.engine.speculation.proposer import Proposals, Row
 from ancestral.errors import InvalidInput
 
 _GROUPS = 4
-"""Groups of levels that a neighbour is told apart by."""
+"""Groups of levels that a neighbour may be in."""
 _PAIRS = (_GROUPS + 1) ** 2
 """Pairs of neighbours; a neighbour may be missing."""
 _PRIOR = 3.0

@@ -38,7 +38,7 @@ class Odd:
 
     name = "odd"
 
-    def __init__(self, propose: Callable[..., Any], begin: Callable[[], None] = lambda: None):
+    def __init__(self, propose: Callable[..., Any], begin: Callable[[], object] = lambda: None):
         self._propose, self._begin = propose, begin
 
     def check(self, runner: object) -> None: ...
@@ -51,11 +51,11 @@ class Odd:
         self._begin()
         propose = self._propose
 
-        class Of:
+        class Proposing:
             def propose(self, values: Any, position: int, most: int) -> Any:
                 return propose(values, position, most)
 
-        yield Of()
+        yield Proposing()
 
 
 def raises(*given: Any) -> Any:

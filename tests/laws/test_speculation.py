@@ -182,7 +182,7 @@ def test_same_continuation(load: Load, toy: str, backend: str, name: str) -> Non
 
 
 def check_stream(engine: AutoregressiveEngine, name: str, slots: int) -> None:
-    """The last rows are drawn alone, partly after steps that they took with others."""
+    """The last rows draw while no other does, partly after steps that they took with others."""
     t, levels = engine.data.length, engine.data.levels
     label = None if engine.data.num_classes is None else 1
     requests = [

@@ -167,7 +167,7 @@ def _speculated(
 
 
 def speculation_table(rows: Sequence["SpeculationRow"]) -> "Table":
-    """Return a table of single samples with proposals, beside those drawn step by step."""
+    """Return a table of single samples with proposals, compared with single steps."""
     cells = [
         (
             f"{row.backend} {row.device}",
