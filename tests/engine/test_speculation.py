@@ -301,7 +301,7 @@ def test_ngram_draws_with_the_noise_of_the_row() -> None:
 
 
 def test_table_counts_neighbours(tiny: AutoregressiveEngine) -> None:
-    """Of images whose columns are alike, the value above is the next value."""
+    """In images whose columns are alike, the value above is the next value."""
     columns = np.random.default_rng(0).integers(0, 3, (60, 1, 3))
     data = tiny.data
     table = Table(np.broadcast_to(columns, (60, 3, 3)), data)
