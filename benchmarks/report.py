@@ -24,6 +24,8 @@ from benchmarks.peers import table as peers
 from benchmarks.peers.rows import FILE, PeerRow
 from benchmarks.rows import RESULTS, CaseRow, Row, grouped, number, read
 from benchmarks.serving import rows as serving
+from benchmarks.speculation import rows as speculation
+from benchmarks.speculation.rows import SpeculationRow
 
 _ABOUT = {case.name: case.about for case in (*CASES.values(), MLP, CHECKPOINT)}
 BEGIN = "<!-- benchmarks:begin -->"
@@ -50,8 +52,9 @@ def render(
     rows: Sequence[CaseRow],
     arrivals: Sequence[ArrivalsRow] = (),
     served: Sequence[serving.ServingRow] = (),
+    speculated: Sequence[SpeculationRow] = (),
 ) -> str:
-    """Return the tables of each machine and case, of arriving requests, and of the server."""
+    """Return the tables of each machine and case, of requests, of the server, of proposals."""
     parts = []
     cases = grouped(latest(rows), lambda row: (row.machine.name, row.threads, row.case))
     for (machine, threads, case), group in cases.items():
@@ -66,6 +69,7 @@ def render(
             ]
     parts += table(arrivals, _ABOUT, _run)
     parts += serving.table(served, _ABOUT, _run)
+    parts += speculation.table(speculated)
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -122,12 +126,13 @@ def main(words: list[str] | None = None) -> int:
     rows = [row for name in _ABOUT for row in read(CaseRow, options.results / f"{name}.jsonl")]
     arrivals = read_rows(options.results)
     served = read(serving.ServingRow, options.results / serving.FILE)
-    if not rows and not arrivals and not served:
+    speculated = speculation.read_rows(options.results)
+    if not (rows or arrivals or served or speculated):
         print(f"{options.results}: no rows; run: python -m benchmarks.run", file=sys.stderr)
         return 2
     try:
         old = options.file.read_text()
-        new = replaced(old, render(rows, arrivals, served))
+        new = replaced(old, render(rows, arrivals, served, speculated))
         if peers.BEGIN in new:
             table = peers.render(read(PeerRow, options.results / FILE)) or NO_PEERS
             new = replaced(new, table, peers.BEGIN, peers.END)

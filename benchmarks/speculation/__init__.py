@@ -1,0 +1,1 @@
+"""Single rows in blocks of proposals, compared with single steps."""
