@@ -24,14 +24,14 @@ END: Requests = {"HEAD": 1, "GET": 1}
 """Requests to S3 of a look whether a part is there, of its reading, and of the reading of its end;
 tests/bulk/test_store.py counts them."""
 PIECE = 10 * 2**20
-"""Bytes of an object that one request PUT sends; a larger object is sent in several."""
+"""Bytes that one PUT sends of a large object; a smaller object is sent whole."""
 NAMES = 1000
 """Names that one request LIST returns."""
 
 
 def written(size: int) -> Requests:
     """Return the requests to S3 with which a part of so many bytes is written."""
-    return {"PUT": 1} if size <= PIECE else {"POST": 2, "PUT": -(-size // PIECE)}
+    return {"PUT": 1} if size < PIECE else {"POST": 2, "PUT": -(-size // PIECE)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,8 @@ def test_a_seed_decides_all() -> None:
 
 
 def test_large_parts_are_sent_in_pieces() -> None:
-    assert written(10 * 2**20) == {"PUT": 1}
+    assert written(10 * 2**20 - 1) == {"PUT": 1}
+    assert written(10 * 2**20) == {"POST": 2, "PUT": 1}
     assert written(10 * 2**20 + 1) == {"POST": 2, "PUT": 2}
 
 

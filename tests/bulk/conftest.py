@@ -1,9 +1,13 @@
 """A folder as docs/bulk.md assumes it, for the tests that run its blocks with other programs."""
 
 import contextlib
+import sys
 from pathlib import Path
 
 import pytest
+
+# The benchmarks are in the checkout, not in the package.
+sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from ancestral.cli.main import run
 from tests.doc_folders import write_demo

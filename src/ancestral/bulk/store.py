@@ -128,7 +128,7 @@ class Store:
         """Write a file; an old file of that name is replaced.
 
         On disk it is a temporary file that takes the name. In an object store, the object appears
-        when it has been sent, which takes one request up to 10 MB in S3.
+        when it has been sent, which takes one request below 10 MiB in S3.
 
         Raises:
             OSError: it cannot be written; an old file of that name is intact.
