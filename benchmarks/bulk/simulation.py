@@ -66,6 +66,7 @@ class ObjectStore:
         bandwidth: bytes per second.
         row_bytes: bytes of a row in a part.
         decode: seconds in which a row that was read is decoded and hashed.
+        decode_end: seconds in which the end of a part is decoded.
         limit: requests HEAD and GET that a folder serves per second.
     """
 
@@ -79,6 +80,7 @@ class ObjectStore:
     bandwidth: float = 100e6
     row_bytes: float = 61.0
     decode: float = 0.7e-6
+    decode_end: float = 0.35e-3
     limit: float = 5500.0
 
     def size(self, rows: int) -> int:

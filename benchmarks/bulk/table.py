@@ -10,6 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from ancestral.bulk.ahead import CALLS
 from ancestral.files.atomic import write_atomically
 from ancestral.progress import duration
 from benchmarks.bulk.simulation import (
@@ -46,6 +47,12 @@ def ideal(machines: Machines, rows: int) -> float:
     return rows / (machines.count * machines.rate)
 
 
+def requests(store: ObjectStore, found: Outcome, part_size: int) -> int:
+    """Return the number of requests of the workers of a job."""
+    made = sum(LOOK.values()) + sum(written(store.size(part_size)).values())
+    return found.parts * made + found.reads * sum(READ.values())
+
+
 def listing(store: ObjectStore, parts: int) -> float:
     """Return the seconds in which the names of a folder are listed."""
     return -(-parts // NAMES) * store.time({"LIST": 1})
@@ -59,7 +66,7 @@ def continue_seconds(machines: Machines, store: ObjectStore, parts: int, part_si
 
 def status_seconds(store: ObjectStore, parts: int) -> float:
     """Return the seconds of `ancestral bulk status`: the names, and the end of each file."""
-    return listing(store, parts) + parts * store.time(END)
+    return listing(store, parts) + parts * (store.time(END) / CALLS + store.decode_end)
 
 
 def check_seconds(store: ObjectStore, parts: int, part_size: int) -> float:
@@ -69,7 +76,7 @@ def check_seconds(store: ObjectStore, parts: int, part_size: int) -> float:
 
 def merge_seconds(store: ObjectStore, parts: int, part_size: int) -> float:
     """Return the seconds of `ancestral bulk merge`: it looks for all parts, then it reads them."""
-    return parts * (store.time(LOOK) + store.reading(part_size))
+    return parts * (store.time(LOOK) / CALLS + store.reading(part_size))
 
 
 def tables(machines: Machines, store: ObjectStore) -> str:
@@ -84,10 +91,9 @@ def tables(machines: Machines, store: ObjectStore) -> str:
         part = duration(size / machines.rate)
         times.append(f"| {size:,} | {part} | {late} | {lost} |")
         parts = taken.parts
-        requests = sum(LOOK.values()) + sum(written(store.size(size)).values())
         cells = (
             f"{parts:,}",
-            f"{requests * parts / taken.seconds:,.1f}",
+            f"{requests(store, taken, size) / taken.seconds:,.1f}",
             duration(continue_seconds(machines, store, parts, size)),
             duration(status_seconds(store, parts)),
             duration(check_seconds(store, parts, size)),

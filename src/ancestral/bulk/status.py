@@ -4,11 +4,12 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from ancestral.bulk.ahead import in_order
 from ancestral.bulk.job import Job
 from ancestral.bulk.machine import machine_text
 from ancestral.bulk.parts import Part, Plan, part_of_name
 from ancestral.bulk.store import Listed, Store
-from ancestral.bulk.table import footer_of
+from ancestral.bulk.table import Facts, footer_of
 
 
 @dataclass(slots=True)
@@ -82,17 +83,22 @@ def status(job: Job, store: Store) -> Status:
     """
     plan = Plan(job)
     found = Status(plan.count, job.n)
-    for listed, part, kind in files(plan, store):
+
+    def end(item: tuple[Listed, Part, str]) -> tuple[Facts | None, str | None]:
+        listed, part, kind = item
+        if kind != "part":
+            return None, None
+        with store.opened(listed.name) as file:
+            return footer_of(file, part, job.bundle.sha256)
+
+    for (listed, part, kind), (facts, problem) in in_order(end, files(plan, store)):
         if kind == "superseded":
             found.superseded.append(listed.name)
         elif kind == "foreign":
             found.foreign.append(listed.name)
+        elif problem is not None or facts is None:
+            found.damaged.append((listed.name, problem or "unreadable"))
         else:
-            with store.opened(listed.name) as file:
-                facts, problem = footer_of(file, part, job.bundle.sha256)
-            if problem is not None or facts is None:
-                found.damaged.append((listed.name, problem or "unreadable"))
-                continue
             found.add(listed, part)
             found.machines[machine_text(facts.machine)] += 1
     return found
