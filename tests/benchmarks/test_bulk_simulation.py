@@ -39,6 +39,16 @@ def test_starts_and_requests_add_up(shards: int | None) -> None:
     assert found.seconds == pytest.approx(7.0 * starts + PARTS / 50 * part, rel=1e-12)
 
 
+def test_parts_that_are_there_are_read() -> None:
+    machines, store = replace(CALM, count=1, start_up=7.0), ObjectStore()
+    run = Simulation(machines, store, 100, SIZE, 1)
+    run.made[0] = 60
+    found = run.run()
+    rest = 40 * (SIZE / 10.0 + store.writing(SIZE))
+    assert found.seconds == pytest.approx(7.0 + 60 * store.reading(SIZE) + rest, rel=1e-12)
+    assert (found.parts, found.reads, found.computed) == (40, 60, 40 * SIZE)
+
+
 @MODES
 @pytest.mark.parametrize("mean", [0.02, 0.5])
 def test_lost_work_is_as_expected(mean: float, shards: int | None) -> None:
