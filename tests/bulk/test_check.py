@@ -285,6 +285,18 @@ def test_distribution_is_that_of_the_draw(name: str, bundles: Bundles) -> None:
     assert np.abs(log_q - drawn.log_q).max() < 1e-4
 
 
+def test_given_values_are_not_penalised() -> None:
+    """Presence and frequency penalties count what was drawn, the repetition penalty all values."""
+    past, logits = np.array([0, 1, 1]), np.zeros(3)
+    for how, expected in (
+        (Sampling(presence_penalty=1.0), [0, -1, 0]),
+        (Sampling(frequency_penalty=1.0), [0, -2, 0]),
+        (Sampling(logit_bias={0: 2.0, 1: -1.0}, repetition_penalty=2.0), [1, -2, 0]),
+    ):
+        z = np.exp(np.array(expected, float))
+        assert np.allclose(Distribution.of(logits, past, 1, how).p, z / z.sum())
+
+
 def test_ties_of_filters() -> None:
     """A filter that almost keeps another value makes a near tie of it; a banned one is never."""
     logits, past = np.log(np.array([0.4, 0.3, 0.3 - 1e-7, 1e-60])), np.zeros(0, np.int64)

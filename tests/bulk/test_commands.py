@@ -177,6 +177,27 @@ REFUSED = {
 }
 
 
+REFUSED_SCORES = {
+    "levels": (("--levels", 256), "--levels: only used with --binarise"),
+    "no levels": (("--binarise",), "`--levels` is required with --binarise"),
+    "few levels": (("--binarise", "--levels", 2), "--levels: expected an integer in 3"),
+    "binarise": (("--binarise", "--levels", 256), "--binarise: expected a model with 2 levels"),
+    "stride": (("--stride", 0), "--stride: expected an integer in 1"),
+    "label": (("--label", 7), "--label: expected values in 0 .. 1"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED_SCORES)
+def test_bad_options_of_scores_are_refused(
+    what: str, cli: Cli, bundles: Bundles, tmp_path: Path
+) -> None:
+    words, message = REFUSED_SCORES[what]
+    np.save(tmp_path / "x.npy", np.zeros((5, 3, 3), np.int64))
+    given = (bundles("tiny"), tmp_path / "x.npy", "-o", tmp_path / "out", *words)
+    refused(cli("bulk", "log-prob", *given), message)
+    assert not (tmp_path / "out" / "job.json").exists()
+
+
 @pytest.mark.parametrize("what", REFUSED)
 def test_bad_options_are_refused(what: str, cli: Cli, bundles: Bundles, tmp_path: Path) -> None:
     """Bad input ends with exit code 2 and a sentence, and makes no job."""
@@ -204,7 +225,7 @@ def test_wrong_kind_of_model(cli: Cli, bundles: Bundles, tmp_path: Path) -> None
     data, out = tmp_path / "x.npy", ("-o", tmp_path / "out")
     refused(cli("bulk", "bound", bundles("tiny"), data, *out), "use `ancestral bulk log-prob`")
     refused(cli("bulk", "log-prob", bundles("bernoulli"), data, *out), "use `ancestral bulk bound`")
-    refused(cli("bulk", "log-prob", bundles("tiny"), data, *out), f"{data}: row 0", "`labels` is")
+    refused(cli("bulk", "log-prob", bundles("tiny"), data, *out), f"{data}: row 0", "`--label` is")
     assert not (tmp_path / "out" / "job.json").exists()
 
 

@@ -11,9 +11,11 @@ from ancestral.cli.bulk.options import (
     Batch,
     DataFiles,
     Folder,
+    Levels,
     PartSize,
     Shard,
     Workers,
+    levels_of,
     require_packages,
 )
 
@@ -151,6 +153,8 @@ def log_prob(  # noqa: PLR0913 - the options of a command
             help="Positions by which windows slide over a text, as in `ancestral log-prob`.",
         ),
     ] = None,
+    binarise: options.Binarise = False,
+    levels: Levels = None,
     part_size: PartSize = None,
     batch: Batch = None,
     shard: Shard = "0/1",
@@ -169,6 +173,7 @@ def log_prob(  # noqa: PLR0913 - the options of a command
     require_packages()
     from ancestral.bulk.settings import LogProbSettings
     from ancestral.cli.bulk.run import Common, run
+    from ancestral.scalars import whole
 
     common = Common(
         bundle,
@@ -176,13 +181,20 @@ def log_prob(  # noqa: PLR0913 - the options of a command
         (part_size, batch, shard, workers),
         (backend, device, threads, dtype, batch_invariant),
     )
-    run(common, LogProbSettings(label=label, stride=stride), data=data)
+    settings = LogProbSettings(
+        label=label,
+        stride=None if stride is None else whole("--stride", stride, 1),
+        binarise=levels_of(binarise, levels),
+    )
+    run(common, settings, data=data)
 
 
 def classify(  # noqa: PLR0913 - the options of a command
     bundle: options.BundlePath,
     data: DataFiles,
     out: Folder,
+    binarise: options.Binarise = False,
+    levels: Levels = None,
     part_size: PartSize = None,
     batch: Batch = None,
     shard: Shard = "0/1",
@@ -202,7 +214,7 @@ def classify(  # noqa: PLR0913 - the options of a command
     common = Common(
         bundle, out, (part_size, batch, shard, workers), (backend, device, threads, None, False)
     )
-    run(common, ClassifySettings(), data=data)
+    run(common, ClassifySettings(binarise=levels_of(binarise, levels)), data=data)
 
 
 def bound(  # noqa: PLR0913 - the options of a command
@@ -237,6 +249,8 @@ def bound(  # noqa: PLR0913 - the options of a command
         bool,
         options.input_option("--labelled", help="Bound log p(x | y) for the labels in the data."),
     ] = False,
+    binarise: options.Binarise = False,
+    levels: Levels = None,
     part_size: PartSize = None,
     batch: Batch = None,
     shard: Shard = "0/1",
@@ -264,6 +278,7 @@ def bound(  # noqa: PLR0913 - the options of a command
         proposal=proposal,
         label=label,
         labelled=labelled,
+        binarise=levels_of(binarise, levels),
     )
     common = Common(
         bundle, out, (part_size, batch, shard, workers), (backend, device, threads, None, False)
@@ -275,6 +290,8 @@ def encode(  # noqa: PLR0913 - the options of a command
     bundle: options.BundlePath,
     data: DataFiles,
     out: Folder,
+    binarise: options.Binarise = False,
+    levels: Levels = None,
     part_size: PartSize = None,
     batch: Batch = None,
     shard: Shard = "0/1",
@@ -294,4 +311,4 @@ def encode(  # noqa: PLR0913 - the options of a command
     common = Common(
         bundle, out, (part_size, batch, shard, workers), (backend, device, threads, None, False)
     )
-    run(common, EncodeSettings(), data=data)
+    run(common, EncodeSettings(binarise=levels_of(binarise, levels)), data=data)
