@@ -1,6 +1,7 @@
 """`ancestral bulk`: what its commands write, print and refuse."""
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -10,11 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from ancestral.bulk.draws import EventDraws
+from ancestral.bulk.job import require_job
 from ancestral.bulk.make import make_job
-from ancestral.bulk.parts import Plan
+from ancestral.bulk.parts import Plan, part_of_name
 from ancestral.bulk.settings import SampleSettings
+from ancestral.bulk.status import status as status_of
 from ancestral.bulk.store import Store
-from ancestral.bulk.table import values_of
+from ancestral.bulk.table import encoded, facts_of, values_of
 from ancestral.bundles.bundle import Bundle
 from ancestral.engine import AutoregressiveEngine
 from ancestral.errors import BundleError
@@ -71,6 +74,38 @@ def test_json(cli: Cli, sampled: Path) -> None:
     assert (result.code, found["sound"], found["passed"]) == (1, 2, False)
     assert found["failures"] == ["1 of 3 parts are missing or damaged"]
     assert found["redrawn"]["wrong"] == 0
+
+
+def test_mixture_of_machines_is_shown(cli: Cli, sampled: Path) -> None:
+    """A part whose metadata name another machine is sound, and `check` and `status` show it."""
+    path = part_files(sampled)[1]
+    part, table = part_of_name(path.name), pq.read_table(path)
+    assert part is not None
+    facts = facts_of(table.schema)
+    other = dict(facts.machine) | {"processor": "Other CPU", "instructions_sha256": "0" * 12}
+    path.write_bytes(encoded(table, part, facts.bundle, other))
+    result = cli("bulk", "check", sampled)
+    assert result.code == 0
+    assert "mixture      2 sets of instructions" in result.out
+    assert "machine      1 parts: Other CPU" in result.out
+    assert len(json.loads(cli("bulk", "check", sampled, "--json").out)["instructions"]) == 2
+    assert "machine      1 parts: Other CPU" in cli("bulk", "status", sampled).out
+    # The metadata are covered by the hash.
+    altered = json.loads(pq.read_schema(path).metadata[b"ancestral"])
+    altered["machine"] = dict(facts.machine)
+    pq.write_table(table.replace_schema_metadata({"ancestral": json.dumps(altered)}), path)
+    assert cli("bulk", "check", sampled).code == 1
+
+
+def test_pauses_do_not_count(sampled: Path) -> None:
+    """The rate is that of the times when the job ran."""
+    for i, path in enumerate(part_files(sampled)):
+        at = 10**18 + (0, 2 * 10**9, 10**15)[i]
+        os.utime(path, ns=(at, at))
+    store = Store.open(str(sampled))
+    found = status_of(require_job(store), store)
+    assert found.rate is not None
+    assert abs(found.rate - 60 / 3 / 2) < 1e-6
 
 
 def test_damaged_part_is_shown(cli: Cli, sampled: Path) -> None:

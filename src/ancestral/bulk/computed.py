@@ -1,6 +1,6 @@
 """The rows of a job, computed by an engine in batches of one size."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,6 +29,14 @@ class Computed(Protocol):
 
     def columns(self, first: int, count: int) -> Columns:
         """Return the columns of the rows first .. first + count - 1."""
+
+
+Tell = Callable[[int], object]
+"""Called after each batch with its number of rows."""
+
+
+def ignored(rows: int) -> None:
+    """Do nothing after a batch."""
 
 
 def load_engine(job: Job, path: str | None = None) -> Engine:
@@ -106,16 +114,16 @@ def score_of(engine: Engine, settings: ScoreSettings) -> scores.Score:
             return scores.encodings(_latent(engine, "encode"), settings)
 
 
-def part_columns(rows: Computed, part: Part, job: Job) -> Columns:
+def part_columns(rows: Computed, part: Part, job: Job, tell: Tell = ignored) -> Columns:
     """Return the columns of a part, computed in batches of the job's rows.
 
     A batch of samples is always whole: what is beyond the part is drawn and dropped. So the bits
     of a row do not depend on the number of rows of the job.
     """
-    return draws.joined(list(batches(rows, part.first, part.end, job)))
+    return draws.joined(batches(rows, part.first, part.end, job, tell))
 
 
-def batches(rows: Computed, first: int, end: int, job: Job) -> list[Columns]:
+def batches(rows: Computed, first: int, end: int, job: Job, tell: Tell = ignored) -> list[Columns]:
     """Return the columns of rows, batch by batch; the first row is the first of a batch."""
     whole = isinstance(job.settings, SampleSettings)
     found = []
@@ -123,6 +131,7 @@ def batches(rows: Computed, first: int, end: int, job: Job) -> list[Columns]:
         count = min(job.rows, end - begin)
         columns = rows.columns(begin, job.rows if whole else count)
         found.append({name: column[:count] for name, column in columns.items()})
+        tell(count)
     return found
 
 

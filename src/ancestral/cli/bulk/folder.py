@@ -153,7 +153,7 @@ def _put_redrawn(found: "Check") -> None:
 def _document(found: "Status | Check") -> dict[str, object]:
     """Return the JSON of a status or a check: its fields, and what they mean."""
     derived = ("missing", "complete", "rate", "left", "passed", "failures")
-    names = [each.name for each in fields(found)]
+    names = [each.name for each in fields(found) if each.name != "times"]
     values = {name: getattr(found, name) for name in (*names, *derived) if hasattr(found, name)}
     return {name: _plain(value) for name, value in values.items()}
 
