@@ -109,7 +109,7 @@ def bounds(engine: LatentEngine, settings: BoundSettings) -> Score:
         x = events_of(rows, first, engine.data, settings.binarise)
         labels = _labels(rows, settings.label, settings.labelled)
         if settings.labelled and labels is None:
-            raise InvalidInput("--labelled: expected labels y or label in the data, got none")
+            raise InvalidInput("--labelled: the data have no labels y or label; leave it out")
         parts = []
         for span in spans(settings.seed, first, len(rows)):
             begin = span.first - first

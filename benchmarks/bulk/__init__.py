@@ -1,0 +1,1 @@
+"""Bulk jobs: what a job costs on a thousand machines."""
