@@ -18,6 +18,7 @@ from ancestral.bulk.work import work
 from ancestral.engine.timing import in_process, memory_now, memory_peak
 from benchmarks.bulk.jobs import Opened
 from benchmarks.cases import Case
+from benchmarks.machine import environment
 from benchmarks.parity import Parity
 from benchmarks.recorder import Recorder
 from benchmarks.rows import Bound, CaseRow
@@ -39,7 +40,9 @@ def measured(
     for n in sizes:
         with TemporaryDirectory() as folder:
             words = (str(bundle), str(n), str(recorder.threads), folder)
-            found = in_process(f"{n} rows", "benchmarks.bulk.memory", *words)
+            found = in_process(
+                f"{n} rows", "benchmarks.bulk.memory", *words, environment=environment()
+            )
         first = rows[0].p50 if rows else found["peak_mb"]
         parity = replace(verified, sample_nats=0.0, unexplained=found["different"])
         rows.append(
