@@ -255,6 +255,19 @@ def test_bad_folders_are_refused(cli: Cli, bundles: Bundles, tmp_path: Path) -> 
         refused(cli("bulk", command, tmp_path), "job.json: no such file")
 
 
+def test_data_that_have_moved(cli: Cli, bundles: Bundles, tmp_path: Path) -> None:
+    """`check` takes the files of a job from where they are now, if they are the same."""
+    np.savez(tmp_path / "x.npz", x=np.ones((5, 3, 3), np.int64), y=np.zeros(5, np.int64))
+    out = tmp_path / "out"
+    assert cli("bulk", "log-prob", bundles("tiny"), tmp_path / "x.npz", "-o", out, *SMALL).code == 0
+    moved = (tmp_path / "x.npz").rename(tmp_path / "y.npz")
+    refused(cli("bulk", "check", out), "x.npz: no such file")
+    assert cli("bulk", "check", out, "--data", moved).code == 0
+    refused(cli("bulk", "check", out, "--data", moved, "--data", moved), "--data: expected as many")
+    np.savez(moved, x=np.zeros((5, 3, 3), np.int64), y=np.zeros(5, np.int64))
+    refused(cli("bulk", "check", out, "--data", moved), "changed since the job was made")
+
+
 def test_wrong_kind_of_model(cli: Cli, bundles: Bundles, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.zeros((5, 3, 3), np.int64))
     data, out = tmp_path / "x.npy", ("-o", tmp_path / "out")

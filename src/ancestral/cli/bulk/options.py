@@ -2,7 +2,7 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,9 @@ from ancestral.cli.installed import require
 from ancestral.cli.options import input_option, output_option
 from ancestral.errors import InvalidInput
 from ancestral.scalars import whole
+
+if TYPE_CHECKING:
+    from ancestral.bulk.job import Job
 
 job_option = partial(typer.Option, rich_help_panel="Job")
 
@@ -71,6 +74,30 @@ BundleOfJob = Annotated[
         help="Bundle folder. Default: where it was when the job was made.",
     ),
 ]
+
+
+DataOfJob = Annotated[
+    list[str] | None,
+    typer.Option(
+        rich_help_panel="Input",
+        metavar="FILE",
+        help="File of data of the job; repeated for several, in their order. Default: where they "
+        "were when the job was made.",
+    ),
+]
+
+
+def data_of(job: "Job", data: list[str] | None) -> list[str] | None:
+    """Return the files of data of a job; None for where they were.
+
+    Raises:
+        InvalidInput: the job has another number of files.
+    """
+    if data and len(data) != len(job.data):
+        raise InvalidInput(
+            f"--data: expected as many files as the job has, {len(job.data)}, got {len(data)}"
+        )
+    return data or None
 
 
 def levels_of(binarise: bool, levels: int | None) -> int | None:
