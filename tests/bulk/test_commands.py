@@ -274,6 +274,8 @@ def test_wrong_kind_of_model(cli: Cli, bundles: Bundles, tmp_path: Path) -> None
     refused(cli("bulk", "bound", bundles("tiny"), data, *out), "use `ancestral bulk log-prob`")
     refused(cli("bulk", "log-prob", bundles("bernoulli"), data, *out), "use `ancestral bulk bound`")
     refused(cli("bulk", "log-prob", bundles("tiny"), data, *out), f"{data}: row 0", "`--label` is")
+    words = ("bulk", "bound", bundles("bernoulli"), data, *out)
+    refused(cli(*words, "--labelled"), "--labelled: the data have no labels")
     assert not (tmp_path / "out" / "job.json").exists()
 
 

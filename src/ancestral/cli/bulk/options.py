@@ -9,7 +9,6 @@ import typer
 from ancestral.cli.installed import require
 from ancestral.cli.options import input_option, output_option
 from ancestral.errors import InvalidInput
-from ancestral.scalars import whole
 
 if TYPE_CHECKING:
     from ancestral.bulk.job import Job
@@ -106,6 +105,8 @@ def levels_of(binarise: bool, levels: int | None) -> int | None:
     Raises:
         InvalidInput: one of the options is given without the other, or `levels` is less than 3.
     """
+    from ancestral.scalars import whole
+
     if levels is not None and not binarise:
         raise InvalidInput("--levels: only used with --binarise; leave it out")
     if binarise and levels is None:
