@@ -17,6 +17,7 @@ from pathlib import Path
 from ancestral.files.atomic import write_atomically
 from benchmarks.arrivals.rows import ArrivalsRow, read_rows, table
 from benchmarks.bounds import MLP
+from benchmarks.bulk.cases import DIGITS
 from benchmarks.cases import CASES
 from benchmarks.export_cost import CHECKPOINT
 from benchmarks.machine import CHECKOUT
@@ -25,7 +26,7 @@ from benchmarks.peers.rows import FILE, PeerRow
 from benchmarks.rows import RESULTS, CaseRow, Row, grouped, number, read
 from benchmarks.serving import rows as serving
 
-_ABOUT = {case.name: case.about for case in (*CASES.values(), MLP, CHECKPOINT)}
+_ABOUT = {case.name: case.about for case in (*CASES.values(), MLP, CHECKPOINT, DIGITS)}
 BEGIN = "<!-- benchmarks:begin -->"
 END = "<!-- benchmarks:end -->"
 NO_PEERS = "There are no results yet: `make peers` writes them.\n"

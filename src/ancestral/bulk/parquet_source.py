@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ancestral.arrays import integers, shown
-from ancestral.bulk.rows import Rows, Values
+from ancestral.bulk.rows import Rows, Values, check_finite
 from ancestral.bulk.store import file_system, without_credentials
 from ancestral.errors import InvalidInput
 
@@ -123,11 +123,12 @@ class ParquetSource:
         """Return the values of a row group as an array [n, ...] or as texts.
 
         Raises:
-            InvalidInput: a value is missing, or the lists have different lengths.
+            InvalidInput: a value is missing or NaN, or the lists have different lengths.
         """
         column = self._column(table, self.values, first)
         if isinstance(column, pa.ExtensionArray):
             tensor: NDArray[Any] = column.to_numpy_ndarray()
+            check_finite(tensor, self.path, first)
             return tensor
         if self.values == "text":
             texts: list[str] = column.cast(pa.string()).to_pylist()
@@ -141,7 +142,9 @@ class ParquetSource:
                 row = first + at // math.prod(shape)
                 raise InvalidInput(f"{self.path}: row {row}: expected a number, got null")
         numbers: NDArray[Any] = column.to_numpy(zero_copy_only=False)
-        return numbers.reshape(-1, *shape) if shape else numbers[:, None]
+        numbers = numbers.reshape(-1, *shape) if shape else numbers[:, None]
+        check_finite(numbers, self.path, first)
+        return numbers
 
     def _length(self, column: pa.Array, first: int, shape: list[int]) -> int:
         """Return the length of the lists of a column.

@@ -8,8 +8,14 @@ from numpy.typing import NDArray
 
 from ancestral.bulk.data import Data
 from ancestral.bulk.draws import joined, spans
+from ancestral.bulk.events import events_of
 from ancestral.bulk.rows import Rows
-from ancestral.bulk.settings import BoundSettings, LogProbSettings
+from ancestral.bulk.settings import (
+    BoundSettings,
+    ClassifySettings,
+    EncodeSettings,
+    LogProbSettings,
+)
 from ancestral.bulk.table import Columns
 from ancestral.engine import AutoregressiveEngine, LatentEngine
 from ancestral.errors import InvalidInput
@@ -56,23 +62,37 @@ class Scores:
 
 
 def log_probs(engine: AutoregressiveEngine, settings: LogProbSettings) -> Score:
-    """Return the function that computes log p of events or texts, in nats."""
+    """Return the function that computes log p of events or texts, in nats.
+
+    Raises:
+        InvalidInput: the model does not have the label of the settings.
+    """
+    classes = engine.data.num_classes
+    if settings.label is not None:
+        engine.labels(settings.label, 1)
+    needed = classes is not None and not engine.bundle.manifest.label_optional
 
     def score(rows: Rows, first: int) -> Columns:
-        if isinstance(rows.values, list):
+        if isinstance(rows.values, list) and settings.binarise is None:
             return _texts(engine, rows.values, settings)
-        labels = _labels(rows, settings.label, engine.data.num_classes is not None)
-        found: Columns = {"log_prob": engine.log_prob(rows.values, labels)}
+        x = events_of(rows, first, engine.data, settings.binarise)
+        labels = _labels(rows, settings.label, classes is not None)
+        if needed and labels is None:
+            raise InvalidInput(
+                f"`--label` is required: the model is conditional, p(x | y), and the data have no "
+                f"labels; pass a label in 0 .. {(classes or 1) - 1}, or data with labels y"
+            )
+        found: Columns = {"log_prob": engine.log_prob(x, labels)}
         return found | _label(labels, len(rows))
 
     return score
 
 
-def classes(engine: AutoregressiveEngine) -> Score:
+def classes(engine: AutoregressiveEngine, settings: ClassifySettings) -> Score:
     """Return the function that computes p(y | x) of events."""
 
     def score(rows: Rows, first: int) -> Columns:
-        found = engine.classify(_events(rows))
+        found = engine.classify(events_of(rows, first, engine.data, settings.binarise))
         return {
             "label": found.label.astype(np.int32),
             "log_posterior": found.log_posterior,
@@ -86,7 +106,10 @@ def bounds(engine: LatentEngine, settings: BoundSettings) -> Score:
     """Return the function that computes lower bounds on log p(x) of events, in nats."""
 
     def score(rows: Rows, first: int) -> Columns:
+        x = events_of(rows, first, engine.data, settings.binarise)
         labels = _labels(rows, settings.label, settings.labelled)
+        if settings.labelled and labels is None:
+            raise InvalidInput("--labelled: the data have no labels y or label; leave it out")
         parts = []
         for span in spans(settings.seed, first, len(rows)):
             begin = span.first - first
@@ -94,7 +117,7 @@ def bounds(engine: LatentEngine, settings: BoundSettings) -> Score:
             parts.append(
                 _bound(
                     engine,
-                    _events(rows)[some],
+                    x[some],
                     labels[some] if isinstance(labels, np.ndarray) else labels,
                     settings,
                     (span.seed, span.first_index),
@@ -105,11 +128,11 @@ def bounds(engine: LatentEngine, settings: BoundSettings) -> Score:
     return score
 
 
-def encodings(engine: LatentEngine) -> Score:
+def encodings(engine: LatentEngine, settings: EncodeSettings) -> Score:
     """Return the function that computes the parameters of q(z | x), or codes, of events."""
 
     def score(rows: Rows, first: int) -> Columns:
-        return dict(engine.encode(_events(rows)))
+        return dict(engine.encode(events_of(rows, first, engine.data, settings.binarise)))
 
     return score
 
@@ -153,17 +176,6 @@ def _texts(engine: AutoregressiveEngine, texts: list[str], settings: LogProbSett
         "tokens": np.array([each.scored for each in found], np.int64),
         "bytes": np.array([len(text.encode()) for text in texts], np.int64),
     }
-
-
-def _events(rows: Rows) -> NDArray[np.generic]:
-    """Return the events of rows.
-
-    Raises:
-        InvalidInput: the rows are texts.
-    """
-    if isinstance(rows.values, list):
-        raise InvalidInput("expected events x, got texts; pass texts to `ancestral bulk log-prob`")
-    return rows.values
 
 
 def _labels(rows: Rows, label: int | None, wanted: bool) -> NDArray[np.int64] | int | None:
