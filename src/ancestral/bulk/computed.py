@@ -12,8 +12,10 @@ from ancestral.bulk.prompts import read_prompts
 from ancestral.bulk.settings import (
     BoundSettings,
     ClassifySettings,
+    EncodeSettings,
     LogProbSettings,
     SampleSettings,
+    ScoreSettings,
 )
 from ancestral.bulk.store import Store
 from ancestral.bulk.table import Columns
@@ -79,18 +81,27 @@ def computed(
     Raises:
         InvalidInput: the model is not of the kind that the job needs, or the prompts are missing.
     """
-    match job.settings:
-        case SampleSettings() as settings:
-            return _samples(settings, engine, store)
-        case LogProbSettings() as settings:
-            score = scores.log_probs(_autoregressive(engine, "log-prob"), settings)
+    if isinstance(job.settings, SampleSettings):
+        return _samples(job.settings, engine, store)
+    data = Data(paths or [file.path for file in job.data], job.data)
+    return scores.Scores(data, score_of(engine, job.settings))
+
+
+def score_of(engine: Engine, settings: ScoreSettings) -> scores.Score:
+    """Return the function that computes the columns of rows of data.
+
+    Raises:
+        InvalidInput: the model is not of the kind that the settings need.
+    """
+    match settings:
+        case LogProbSettings():
+            return scores.log_probs(_autoregressive(engine, "log-prob"), settings)
         case ClassifySettings():
-            score = scores.classes(_autoregressive(engine, "classify"))
-        case BoundSettings() as settings:
-            score = scores.bounds(_latent(engine, "bound"), settings)
-        case _:
-            score = scores.encodings(_latent(engine, "encode"))
-    return scores.Scores(Data(paths or [file.path for file in job.data], job.data), score)
+            return scores.classes(_autoregressive(engine, "classify"))
+        case BoundSettings():
+            return scores.bounds(_latent(engine, "bound"), settings)
+        case EncodeSettings():
+            return scores.encodings(_latent(engine, "encode"))
 
 
 def part_columns(rows: Computed, part: Part, job: Job) -> Columns:

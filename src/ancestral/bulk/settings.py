@@ -117,7 +117,6 @@ class EncodeSettings(Record):
     kind: Literal["encode"] = "encode"
 
 
-Settings = Annotated[
-    SampleSettings | LogProbSettings | ClassifySettings | BoundSettings | EncodeSettings,
-    Field(discriminator="kind"),
-]
+ScoreSettings = LogProbSettings | ClassifySettings | BoundSettings | EncodeSettings
+"""Settings of the jobs over data."""
+Settings = Annotated[SampleSettings | ScoreSettings, Field(discriminator="kind")]
