@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -44,16 +45,12 @@ class DatasetBatch:
         if isinstance(settings, BoundSettings):
             if index is None:
                 raise InvalidInput("index: expected a column with the index of each row, got none")
+            # Rows with consecutive indices are scored at the same time.
             cuts[1:1] = (np.flatnonzero(np.diff(index) != 1) + 1).tolist()
-
         parts = []
         for first, end in pairwise(cuts):
-
-            def place(i: int, first: int = first) -> str:
-                at = first + i
-                return f"row {at} of a batch" if index is None else f"index {index[at]}"
-
             start = 0 if index is None else int(index[first])
+            place = partial(self._place, first)
             parts.append(located(score, rows.part(first, end), start, place))
         found = joined(parts)
         if not isinstance(settings, ClassifySettings):
@@ -78,18 +75,27 @@ class DatasetBatch:
         label = next((name for name in LABELS if name in self.columns), None)
         labels = None if label is None else integers(label, self.columns[label])
         if name == "text":
-            texts = values.tolist()
-            wrong = [each for each in texts if not isinstance(each, str)]
-            if wrong:
-                raise InvalidInput(f"text: expected strings, got {shown(wrong[0])}")
-            return Rows(texts, labels)
+            for i, text in enumerate(values.tolist()):
+                if not isinstance(text, str):
+                    raise InvalidInput(
+                        f"{self._place(0, i)}: text: expected a string, got {shown(text)}"
+                    )
+            return Rows(values.tolist(), labels)
         if values.dtype == object:
             # Lists of Arrow, each an array.
-            shapes = sorted({np.shape(each) for each in values})
-            if len(shapes) != 1:
-                raise InvalidInput(f"x: expected events of one shape, got {shown(shapes)}")
+            for i, each in enumerate(values):
+                if np.shape(each) != np.shape(values[0]):
+                    shapes = f"{np.shape(values[0])}, got {np.shape(each)}"
+                    raise InvalidInput(f"{self._place(0, i)}: x: expected the shape {shapes}")
             values = np.stack(list(values))
         return Rows(values if values.ndim > 1 else values[:, None], labels)
+
+    def _place(self, first: int, i: int) -> str:
+        """Return the name of a row for messages."""
+        at = first + i
+        return (
+            f"index {self.columns[INDEX][at]}" if INDEX in self.columns else f"row {at} of a batch"
+        )
 
     def _index(self) -> NDArray[np.int64] | None:
         """Return the index of each row, [n]; None without a column of that name.

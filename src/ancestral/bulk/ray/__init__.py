@@ -18,7 +18,7 @@ except ImportError as error:
         "ancestral.bulk.ray needs the ray package: pip install 'ancestral[ray]'"
     ) from error
 
+from ancestral.bulk.ray.crew import run
 from ancestral.bulk.ray.datasets import sample, score
-from ancestral.bulk.ray.run import run
 
 __all__ = ["run", "sample", "score"]

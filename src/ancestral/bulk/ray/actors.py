@@ -1,5 +1,6 @@
 """Actors of a cluster: each loads an engine once, and then computes rows."""
 
+from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -18,7 +19,7 @@ from ancestral.bulk.table import INDEX
 
 
 class SampleActor:
-    """Draws the batches of a job without a folder; for `map_batches` over their numbers."""
+    """Draws rows of a job without a folder; for `map_batches` over ranges of rows."""
 
     def __init__(self, job: Job, order: Order) -> None:
         store = memory()
@@ -27,12 +28,17 @@ class SampleActor:
         self._job = job
         self._rows = computed(job, load_engine(job, str(order.bundle)), store)
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Return index and the columns of the batch whose number is in the column id, [1]."""
-        first = int(batch["id"][0]) * self._job.rows
-        end = min(first + self._job.rows, self._job.n)
-        (columns,) = batches(self._rows, first, end, self._job)
-        return {INDEX: np.arange(first, end), **columns}
+    def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield index and the columns of the rows first .. end - 1, batch by batch.
+
+        Args:
+            batch: the columns first and end, [1]; the first row is the first of a batch.
+        """
+        end = int(batch["end"][0])
+        for begin in range(int(batch["first"][0]), end, self._job.rows):
+            stop = min(begin + self._job.rows, end)
+            (columns,) = batches(self._rows, begin, stop, self._job)
+            yield {INDEX: np.arange(begin, stop), **columns}
 
 
 class ScoreActor:

@@ -16,15 +16,15 @@ from ancestral.errors import InvalidInput
 
 BATCH = 64
 """Default number of rows of a batch of `score`."""
-_BLOCKS = 10_000
-"""Most tasks of a Dataset of samples."""
+_TASKS = 4096
+"""Most tasks of a Dataset of samples, as each takes a millisecond of the driver."""
 
 
 def sample(order: Order, actors: int | None = None) -> "ray.data.Dataset":
     """Return the samples of an order as a Dataset, with the columns of a bulk job.
 
     Args:
-        order: what to draw. `threads` None means 1; a task draws about `part_size` rows.
+        order: what to draw. `threads` None means 1; a task draws `part_size` rows, or a multiple.
         actors: most actors, each with the CPUs of its threads or a GPU; None lets Ray choose.
 
     Raises:
@@ -36,9 +36,12 @@ def sample(order: Order, actors: int | None = None) -> "ray.data.Dataset":
         raise InvalidInput(f"order: expected samples, got {order.settings.kind}; call score")
     order = for_cluster(order)
     job = make_job(order, memory())
-    blocks = max(1, min(Plan(job).count, _BLOCKS))
-    numbers = ray.data.range(-(-job.n // job.rows), override_num_blocks=blocks)
-    return _mapped(numbers, 1, SampleActor, (job, order), actors)
+    # Not `ray.data.range`, whose tasks would need CPUs that actors have taken.
+    size = job.part_size * max(1, -(-Plan(job).count // _TASKS))
+    firsts = range(0, max(job.n, 1), size)
+    tasks = [{"first": first, "end": min(first + size, job.n)} for first in firsts]
+    ranges = ray.data.from_items(tasks, override_num_blocks=len(tasks))
+    return _mapped(ranges, 1, SampleActor, (job, order), actors)
 
 
 def score(
