@@ -134,8 +134,8 @@ def test_lists_of_different_lengths(tiny: AutoregressiveEngine) -> None:
 
 def test_missing_text(load: Load) -> None:
     engine = autoregressive(load, "text", "onnxruntime")
+    texts = np.array(["ab", None], object)
     with pytest.raises(InvalidInput, match="index 8: text: expected a string, got None"):
-        texts = np.array(["ab", None], object)
         scored(engine, LogProbSettings(), text=texts, index=np.array([7, 8]))
 
 
