@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,13 +12,14 @@ from typing import Any
 
 import pytest
 
-QUIET = {
-    # no statistics, progress bars and log lines
+ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_enable_open_telemetry": "0",
     "RAY_SERVE_LOG_TO_STDERR": "0",
     "OMP_NUM_THREADS": "1",
+    # Without it, Ray writes a token into the home folder.
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),
 }
 MEMORY = 100 * 2**20
 """Bytes of the object store of a node."""
@@ -59,7 +61,7 @@ def started(nodes: int) -> Iterator[Nodes]:
         "temp_dir": folder,
     }
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in QUIET.items():
+        for name, value in ENVIRONMENT.items():
             patch.setenv(name, value)
         cluster = Cluster(initialize_head=True, head_node_args=head)
         try:

@@ -255,9 +255,9 @@ def test_until_ready(bundles: Bundles) -> None:
 
 def test_until_it_is_refused(bundles: Bundles, tmp_path: Path) -> None:
     """A bundle that cannot be opened does not keep others waiting for ever."""
-    bundle = copied(bundles("tiny"), tmp_path / "bundle")
+    bundle = copied(bundles("tiny"), tmp_path)
     metrics, settings = Metrics(), Settings(threads=1)
     server = Server(open_all([bundle], settings, metrics), settings, metrics)
-    (bundle / server.served["bundle"].manifest.weights).unlink()
+    (bundle / server.served[bundle.name].manifest.weights).unlink()
     with pytest.raises(BundleError, match="no such file"):
         started(server)

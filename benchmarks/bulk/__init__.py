@@ -1,0 +1,1 @@
+"""Bulk jobs: `python -m benchmarks.bulk.ray`."""
