@@ -1,1 +1,1 @@
-"""Bulk jobs: what a job costs on a thousand machines."""
+"""Bulk jobs: what they cost on one machine, on Ray, and by simulation on a thousand machines."""

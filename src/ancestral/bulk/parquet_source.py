@@ -15,8 +15,10 @@ from ancestral.bulk.rows import Rows, Values, check_finite
 from ancestral.bulk.store import file_system, without_credentials
 from ancestral.errors import InvalidInput
 
-_VALUES = ("x", "text")
-_LABELS = ("y", "label", "labels")
+VALUES = ("x", "text")
+"""Names of the column of values; the first that a table has is read."""
+LABELS = ("y", "label", "labels")
+"""Names of the column of labels."""
 
 
 @dataclass(slots=True)
@@ -57,10 +59,10 @@ class ParquetSource:
                 f"permissions, or write it again"
             ) from error
         names = file.schema_arrow.names
-        values = next((name for name in _VALUES if name in names), None)
+        values = next((name for name in VALUES if name in names), None)
         if values is None:
             raise InvalidInput(f"{place}: expected a column x or text, got {shown(names)}")
-        labels = next((name for name in _LABELS if name in names), None)
+        labels = next((name for name in LABELS if name in names), None)
         groups = range(file.metadata.num_row_groups)
         sizes = [file.metadata.row_group(i).num_rows for i in groups]
         return cls(place, file, values, labels, np.cumsum([0, *sizes], dtype=np.int64))

@@ -65,7 +65,7 @@ def main() -> None:
         answers.flush()
 
     try:
-        worker = _opened(json.loads(sys.stdin.readline()))
+        worker = opened(json.loads(sys.stdin.readline()))
         answer(ready=True)
         plan = Plan(worker.job)
         for line in sys.stdin:
@@ -79,8 +79,16 @@ def main() -> None:
         answer(error=type(error).__name__, message=str(error), number=number)
 
 
-def _opened(start: dict[str, Any]) -> Worker:
-    """Open the folder, the job and the engine."""
+def opened(start: dict[str, Any]) -> Worker:
+    """Open the folder, the job and the engine.
+
+    Args:
+        start: the folder, the bundle and the files of data.
+
+    Raises:
+        AncestralError: the folder has no job, or the bundle or the data are not those of the job.
+        OSError: the folder cannot be read.
+    """
     store = Store.open(start["out"])
     job = require_job(store)
     rows = computed(job, load_engine(job, start["bundle"]), store, start["data"])

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,21 +45,36 @@ class Scores:
         """
         found = []
         for file, row, rows in self.data.read(first, first + count):
-            found.append(self._scored(file, row, rows, first))
+            found.append(located(self.score, rows, first, partial(self._place, file, row)))
             first += len(rows)
         return joined(found)
 
-    def _scored(self, file: int, row: int, rows: Rows, first: int) -> Columns:
-        try:
-            return self.score(rows, first)
-        except InvalidInput as error:
-            # The batch is scored again row by row, only to find the row.
-            for i in range(len(rows)):
-                try:
-                    self.score(rows.part(i, i + 1), first + i)
-                except InvalidInput as own:
-                    raise InvalidInput(f"{self.data.place(file, row + i)}: {own}") from own
-            raise InvalidInput(f"{self.data.place(file, row)}: {error}") from error
+    def _place(self, file: int, row: int, i: int) -> str:
+        return self.data.place(file, row + i)
+
+
+def located(score: Score, rows: Rows, first: int, place: Callable[[int], str]) -> Columns:
+    """Return the columns of rows; an error names the row.
+
+    Args:
+        score: function that computes the columns.
+        rows: the rows.
+        first: index of the first row in the job.
+        place: function that returns the name of a row, by its number in `rows`.
+
+    Raises:
+        InvalidInput: a row is refused.
+    """
+    try:
+        return score(rows, first)
+    except InvalidInput as error:
+        # The batch is scored again row by row, only to find the row.
+        for i in range(len(rows)):
+            try:
+                score(rows.part(i, i + 1), first + i)
+            except InvalidInput as own:
+                raise InvalidInput(f"{place(i)}: {own}") from own
+        raise InvalidInput(f"{place(0)}: {error}") from error
 
 
 def log_probs(engine: AutoregressiveEngine, settings: LogProbSettings) -> Score:
