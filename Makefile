@@ -79,6 +79,10 @@ test-all: checks ## run every check and all tests, with coverage (GPU tests: mak
 	$(PYTEST) -m "slow and $(ELSEWHERE)"
 	$(INTERPRETED) -m kernels
 	@$(MAKE) --no-print-directory test-old-cpu
+	@if $(MAKE) --no-print-directory .bulk/.installed > /dev/null 2>&1; \
+	  then $(MAKE) --no-print-directory test-bulk; \
+	  else echo "test-bulk is left out: its packages cannot be installed here;" \
+	       "to see why: make .bulk/.installed"; fi
 
 # PyTorch and its libraries choose instructions by the processor and by these variables. ONNX
 # Runtime has no such switch.

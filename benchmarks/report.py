@@ -17,6 +17,7 @@ from pathlib import Path
 from ancestral.files.atomic import write_atomically
 from benchmarks.arrivals.rows import ArrivalsRow, read_rows, table
 from benchmarks.bounds import MLP
+from benchmarks.bulk.cases import DIGITS
 from benchmarks.cases import CASES
 from benchmarks.export_cost import CHECKPOINT
 from benchmarks.machine import CHECKOUT
@@ -27,7 +28,7 @@ from benchmarks.serving import rows as serving
 from benchmarks.speculation import rows as speculation
 from benchmarks.speculation.rows import SpeculationRow
 
-_ABOUT = {case.name: case.about for case in (*CASES.values(), MLP, CHECKPOINT)}
+_ABOUT = {case.name: case.about for case in (*CASES.values(), MLP, CHECKPOINT, DIGITS)}
 BEGIN = "<!-- benchmarks:begin -->"
 END = "<!-- benchmarks:end -->"
 NO_PEERS = "There are no results yet: `make peers` writes them.\n"

@@ -42,6 +42,12 @@ EXEMPT = {
 
 EXEMPT_PYTHON = {
     'backend="triton", device="cuda"': "needs a GPU",
+    "import pandas as pd": "runs in `make test-bulk`",
+    "import polars as pl": "runs in `make test-bulk`",
+    "import datasets": "runs in `make test-bulk`",
+    "from pyspark": "runs in `make test-bulk`",
+    "ancestral.bulk.ray": "runs in `make test-bulk`",
+    "from ray import serve": "runs in `make test-bulk`",
     "127.0.0.1:8000": "runs in tests/serve/test_serving_page.py, or in `make test-clients`",
 }
 """Text of Python blocks that no test runs, with the reason."""

@@ -1,6 +1,7 @@
 """`ancestral bulk`: what its commands write, print and refuse."""
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -10,11 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from ancestral.bulk.draws import EventDraws
+from ancestral.bulk.job import require_job
 from ancestral.bulk.make import make_job
-from ancestral.bulk.parts import Plan
+from ancestral.bulk.parts import Plan, part_of_name
 from ancestral.bulk.settings import SampleSettings
+from ancestral.bulk.status import status as status_of
 from ancestral.bulk.store import Store
-from ancestral.bulk.table import values_of
+from ancestral.bulk.table import encoded, facts_of, values_of
 from ancestral.bundles.bundle import Bundle
 from ancestral.engine import AutoregressiveEngine
 from ancestral.errors import BundleError
@@ -71,6 +74,38 @@ def test_json(cli: Cli, sampled: Path) -> None:
     assert (result.code, found["sound"], found["passed"]) == (1, 2, False)
     assert found["failures"] == ["1 of 3 parts are missing or damaged"]
     assert found["redrawn"]["wrong"] == 0
+
+
+def test_mixture_of_machines_is_shown(cli: Cli, sampled: Path) -> None:
+    """A part whose metadata name another machine is sound, and `check` and `status` show it."""
+    path = part_files(sampled)[1]
+    part, table = part_of_name(path.name), pq.read_table(path)
+    assert part is not None
+    facts = facts_of(table.schema)
+    other = dict(facts.machine) | {"processor": "Other CPU", "instructions_sha256": "0" * 12}
+    path.write_bytes(encoded(table, part, facts.bundle, other))
+    result = cli("bulk", "check", sampled)
+    assert result.code == 0
+    assert "mixture      2 sets of instructions" in result.out
+    assert "machine      1 parts: Other CPU" in result.out
+    assert len(json.loads(cli("bulk", "check", sampled, "--json").out)["instructions"]) == 2
+    assert "machine      1 parts: Other CPU" in cli("bulk", "status", sampled).out
+    # The metadata are covered by the hash.
+    altered = json.loads(pq.read_schema(path).metadata[b"ancestral"])
+    altered["machine"] = dict(facts.machine)
+    pq.write_table(table.replace_schema_metadata({"ancestral": json.dumps(altered)}), path)
+    assert cli("bulk", "check", sampled).code == 1
+
+
+def test_pauses_do_not_count(sampled: Path) -> None:
+    """The rate is that of the times when the job ran."""
+    for i, path in enumerate(part_files(sampled)):
+        at = 10**18 + (0, 2 * 10**9, 10**15)[i]
+        os.utime(path, ns=(at, at))
+    store = Store.open(str(sampled))
+    found = status_of(require_job(store), store)
+    assert found.rate is not None
+    assert abs(found.rate - 60 / 3 / 2) < 1e-6
 
 
 def test_damaged_part_is_shown(cli: Cli, sampled: Path) -> None:
@@ -177,6 +212,27 @@ REFUSED = {
 }
 
 
+REFUSED_SCORES = {
+    "levels": (("--levels", 256), "--levels: only used with --binarise"),
+    "no levels": (("--binarise",), "`--levels` is required with --binarise"),
+    "few levels": (("--binarise", "--levels", 2), "--levels: expected an integer in 3"),
+    "binarise": (("--binarise", "--levels", 256), "--binarise: expected a model with 2 levels"),
+    "stride": (("--stride", 0), "--stride: expected an integer in 1"),
+    "label": (("--label", 7), "--label: expected values in 0 .. 1"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED_SCORES)
+def test_bad_options_of_scores_are_refused(
+    what: str, cli: Cli, bundles: Bundles, tmp_path: Path
+) -> None:
+    words, message = REFUSED_SCORES[what]
+    np.save(tmp_path / "x.npy", np.zeros((5, 3, 3), np.int64))
+    given = (bundles("tiny"), tmp_path / "x.npy", "-o", tmp_path / "out", *words)
+    refused(cli("bulk", "log-prob", *given), message)
+    assert not (tmp_path / "out" / "job.json").exists()
+
+
 @pytest.mark.parametrize("what", REFUSED)
 def test_bad_options_are_refused(what: str, cli: Cli, bundles: Bundles, tmp_path: Path) -> None:
     """Bad input ends with exit code 2 and a sentence, and makes no job."""
@@ -199,12 +255,27 @@ def test_bad_folders_are_refused(cli: Cli, bundles: Bundles, tmp_path: Path) -> 
         refused(cli("bulk", command, tmp_path), "job.json: no such file")
 
 
+def test_data_that_have_moved(cli: Cli, bundles: Bundles, tmp_path: Path) -> None:
+    """`check` takes the files of a job from where they are now, if they are the same."""
+    np.savez(tmp_path / "x.npz", x=np.ones((5, 3, 3), np.int64), y=np.zeros(5, np.int64))
+    out = tmp_path / "out"
+    assert cli("bulk", "log-prob", bundles("tiny"), tmp_path / "x.npz", "-o", out, *SMALL).code == 0
+    moved = (tmp_path / "x.npz").rename(tmp_path / "y.npz")
+    refused(cli("bulk", "check", out), "x.npz: no such file")
+    assert cli("bulk", "check", out, "--data", moved).code == 0
+    refused(cli("bulk", "check", out, "--data", moved, "--data", moved), "--data: expected as many")
+    np.savez(moved, x=np.zeros((5, 3, 3), np.int64), y=np.zeros(5, np.int64))
+    refused(cli("bulk", "check", out, "--data", moved), "changed since the job was made")
+
+
 def test_wrong_kind_of_model(cli: Cli, bundles: Bundles, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.zeros((5, 3, 3), np.int64))
     data, out = tmp_path / "x.npy", ("-o", tmp_path / "out")
     refused(cli("bulk", "bound", bundles("tiny"), data, *out), "use `ancestral bulk log-prob`")
     refused(cli("bulk", "log-prob", bundles("bernoulli"), data, *out), "use `ancestral bulk bound`")
-    refused(cli("bulk", "log-prob", bundles("tiny"), data, *out), f"{data}: row 0", "`labels` is")
+    refused(cli("bulk", "log-prob", bundles("tiny"), data, *out), f"{data}: row 0", "`--label` is")
+    words = ("bulk", "bound", bundles("bernoulli"), data, *out)
+    refused(cli(*words, "--labelled"), "--labelled: the data have no labels")
     assert not (tmp_path / "out" / "job.json").exists()
 
 

@@ -6,12 +6,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ancestral.bulk.job import JOB, read_job, require_job
 from ancestral.bulk.make import make_job
 from ancestral.bulk.parts import Shard
-from ancestral.bulk.settings import Filters, SampleSettings
+from ancestral.bulk.settings import Filters, LogProbSettings, SampleSettings
 from ancestral.bulk.store import Store
 from ancestral.errors import InvalidInput
 
@@ -51,6 +52,15 @@ def test_another_job_is_refused(what: str, folder: Path, bundles: Bundles) -> No
     (line,) = lines[1:]
     assert re.search(words, line)
     assert (folder / JOB).read_bytes() == before
+
+
+def test_another_kind_is_refused_in_a_line(folder: Path, bundles: Bundles, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((2, 3, 3), np.int64))
+    data = [str(tmp_path / "x.npy")]
+    order = ordered(bundles("tiny"), None, settings=LogProbSettings(label=1), data=data)
+    with pytest.raises(InvalidInput, match=r'settings.kind: the folder has "sample"') as error:
+        make_job(order, Store.open(str(folder)))
+    assert len(str(error.value).splitlines()) == 2
 
 
 def test_another_bundle_is_refused(folder: Path, bundles: Bundles) -> None:

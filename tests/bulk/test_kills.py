@@ -13,7 +13,7 @@ from tests.killing import Ended, Killer, run_separately
 
 from .jobs import Bundles, merged, part_files
 
-N, SHARDS = 120, ("0/2", "1/2")
+N = 72
 
 
 def command(bundle: Path, out: Path, shard: str = "0/1") -> list[object]:
@@ -45,12 +45,14 @@ def points(bundles: Bundles, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     return folder, ended.points
 
 
-def killed_at(k: int, folder: Path, bundle: Path, run: Callable[..., Ended]) -> None:
-    """Kill a job at its k-th change, then finish it by two shards, and compare the tables."""
+def killed_at(
+    k: int, folder: Path, bundle: Path, run: Callable[..., Ended], shards: tuple[str, ...]
+) -> None:
+    """Kill a job at its k-th change, then finish it by these shards, and compare the tables."""
     out = folder / f"at-{k}"
     assert run(*command(bundle, out), k=k).status == -9
     check_whole(out)
-    for shard in SHARDS:
+    for shard in shards:
         ended = run(*command(bundle, out, shard))
         assert ended.status == 0, ended.printed
     assert table(out) == table(folder / "whole")
@@ -59,10 +61,11 @@ def killed_at(k: int, folder: Path, bundle: Path, run: Callable[..., Ended]) -> 
 
 def test_killed_at_some_points(points: tuple[Path, int], bundles: Bundles) -> None:
     folder, last = points
-    chosen = {1, last // 3, 2 * last // 3, last}
+    whole, halves = ("0/1",), ("0/2", "1/2")
+    chosen = {1: whole, last // 3: whole, 2 * last // 3: halves, last: whole}
     with Killer(folder) as killer:
-        for k in sorted(chosen):
-            killed_at(k, folder, bundles("tiny"), killer.run)
+        for k, shards in chosen.items():
+            killed_at(k, folder, bundles("tiny"), killer.run, shards)
 
 
 @pytest.mark.slow

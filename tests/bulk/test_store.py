@@ -2,37 +2,50 @@
 
 import errno
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
 
 from ancestral.bulk.job import JOB
+from ancestral.bulk.parts import Plan
+from ancestral.bulk.status import status
 from ancestral.bulk.store import Store, without_credentials
 from ancestral.errors import AncestralError, InvalidInput
+from benchmarks.bulk import simulation
 
-from .jobs import Bundles, finish, merged, ordered
+from .jobs import Bundles, finish, merged, ordered, worker_of
 
 _TRIES = 300
 
 
 @pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
+def s3_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the file in which the local S3 has a line for each request."""
+    return tmp_path_factory.mktemp("s3") / "log"
+
+
+@pytest.fixture(scope="module")
+def s3(s3_log: Path) -> Iterator[str]:
     """Run a local S3 and return the URL of a bucket in it, with credentials."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = subprocess.Popen(
-        [sys.executable, "-P", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    with s3_log.open("w") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-P", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+        )
     try:
         for _ in range(_TRIES):
             try:
@@ -119,6 +132,31 @@ def test_unreachable_store_is_an_os_error(s3: str) -> None:
     with pytest.raises(OSError, match="missing-bucket") as error:
         store.put("a", b"content")
     assert "sesame" not in str(error.value)
+
+
+@pytest.mark.bulk
+def test_requests_to_s3(s3: str, s3_log: Path, bundles: Bundles) -> None:
+    """A part costs the requests that benchmarks.bulk.simulation counts."""
+    place = s3.replace("PATH", f"folder-{time.monotonic_ns()}")
+    order = ordered(bundles("tiny"), 24)
+    job, store, _ = finish(order, place, [])
+    worker, part = worker_of(job, store, order), Plan(job).part(0)
+
+    def requests(call: Callable[[], object]) -> dict[str, int]:
+        before = len(s3_log.read_text())
+        call()
+        # The server answers a request before it writes the line.
+        time.sleep(0.5)
+        found = re.findall(r'"[^A-Z]*([A-Z]+) (\S+) HTTP', s3_log.read_text()[before:])
+        return Counter("LIST" if "list-type" in path else method for method, path in found)
+
+    assert requests(lambda: worker.finish(part)) == {**simulation.LOOK, **simulation.written(1)}
+    assert requests(lambda: worker.finish(part)) == simulation.READ
+    assert requests(lambda: store.has(part.name)) == simulation.LOOK
+    assert requests(lambda: status(job, store)) == {"LIST": 1, **simulation.END}
+    for size in (simulation.PIECE - 1, simulation.PIECE, simulation.PIECE + 1):
+        put = partial(store.put, "a", bytes(size))
+        assert requests(put) == simulation.written(size)
 
 
 def test_a_file_is_not_a_folder(tmp_path: Path) -> None:

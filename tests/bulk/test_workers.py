@@ -1,6 +1,7 @@
 """Several processes on one machine, and several on one shard; what happens if one is ended."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -33,6 +34,7 @@ def test_processes_share_the_parts(bundles: Bundles, tmp_path: Path) -> None:
     store = Store.open(str(tmp_path / "out"))
     job = make_job(order, store)
     done: list[tuple[int, bool]] = []
+    told: list[int] = []
     run_workers(
         job,
         store,
@@ -40,7 +42,9 @@ def test_processes_share_the_parts(bundles: Bundles, tmp_path: Path) -> None:
         WHOLE,
         2,
         lambda part, new: done.append((part.first, new)),
+        told.append,
     )
+    assert sum(told) == 200
     assert sorted(done) == [(24 * i, True) for i in range(9)]
     expected = finish(order, tmp_path / "one")
     assert merged(job, store, tmp_path / "a") == merged(*expected[:2], tmp_path / "b")
@@ -152,6 +156,7 @@ def test_ended_job(
     (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
     error = process.communicate(timeout=60)[1]
     assert process.returncode == code, error
+    assert re.search(r"^stopped after [\d,]+ rows in .*; run the same", error, re.MULTILINE)
     assert "Traceback" not in error
     assert children_of_group(process.pid) == []
     files = os.listdir(tmp_path / "out")

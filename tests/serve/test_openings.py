@@ -10,13 +10,17 @@ from typing import Any, TypeVar
 import pytest
 
 from ancestral.engine import AutoregressiveEngine, Delta, Desk, Engine, Request
-from ancestral.errors import InvalidInput
+from ancestral.errors import BundleError, InvalidInput
 from ancestral.serve import engine_thread
+from ancestral.serve.app import create_app
 from ancestral.serve.engine_thread import OPENINGS, EngineThread
 from ancestral.serve.metrics import Metrics
 from ancestral.serve.refused import Refused
+from ancestral.serve.served import open_all
+from ancestral.serve.server import Server
 from ancestral.serve.settings import Settings
 from tests.serve.drawing import SECONDS, Drawn, draw, until
+from tests.tamper import copied
 
 T = TypeVar("T")
 Bundles = Callable[[str], Path]
@@ -228,3 +232,32 @@ def test_a_failed_engine_is_freed(loads: Loads, thread: EngineThread) -> None:
         until(lambda: len(loads.at) == 2)
         gc.collect()
         assert old() is None
+
+
+def started(server: Server) -> None:
+    """Start the application of a server as others do, wait until it is ready, and end it."""
+
+    async def lives() -> None:
+        app = create_app(server)
+        async with app.router.lifespan_context(app):
+            await server.until_ready()
+            assert server.ready
+
+    run(lives())
+
+
+def test_until_ready(bundles: Bundles) -> None:
+    metrics, settings = Metrics(), Settings(threads=1)
+    server = Server(open_all([bundles("tiny")], settings, metrics), settings, metrics)
+    assert not server.ready
+    started(server)
+
+
+def test_until_it_is_refused(bundles: Bundles, tmp_path: Path) -> None:
+    """A bundle that cannot be opened does not keep others waiting for ever."""
+    bundle = copied(bundles("tiny"), tmp_path)
+    metrics, settings = Metrics(), Settings(threads=1)
+    server = Server(open_all([bundle], settings, metrics), settings, metrics)
+    (bundle / server.served[bundle.name].manifest.weights).unlink()
+    with pytest.raises(BundleError, match="no such file"):
+        started(server)

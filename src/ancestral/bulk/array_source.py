@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ancestral.arrays import integers
-from ancestral.bulk.rows import Rows
+from ancestral.bulk.rows import Rows, check_finite
 from ancestral.errors import InvalidInput
 from ancestral.files.array_file import ArrayFile
 from ancestral.files.input_file import open_regular, unreadable
@@ -45,8 +45,8 @@ def open_arrays(path: Path) -> ArraySource:
     """Read a file of arrays: an .npz with x and perhaps y (or labels), an .npy, or an IDX file.
 
     Raises:
-        InvalidInput: the file does not exist, is of another kind, lacks the array x, or its labels
-            are not one for each event.
+        InvalidInput: the file does not exist, is of another kind, lacks the array x or has NaN in
+            it, or its labels are not one for each event.
     """
     axes = _axes_of_idx(path)
     if axes is not None:
@@ -55,6 +55,7 @@ def open_arrays(path: Path) -> ArraySource:
     x = arrays.pick("x")
     if x.ndim < 1:
         raise InvalidInput(f"{path}: x: expected an array [n, ...], got a single number")
+    check_finite(x, str(path))
     found = arrays.get("y", arrays.get("labels")) if arrays.named else None
     if found is None:
         return ArraySource(x, None)

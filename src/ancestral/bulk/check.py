@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from ancestral.bulk.comparison import Redrawn, compare
 from ancestral.bulk.computed import Computed, batches
+from ancestral.bulk.draws import PromptDraws
 from ancestral.bulk.job import Job
 from ancestral.bulk.machine import machine, machine_text
 from ancestral.bulk.parts import Part, Plan
@@ -116,9 +117,8 @@ def check(
             compare(
                 engine,
                 job.settings,
-                some[INDEX].to_numpy(),
-                columns_of(some),
-                again,
+                rows.prompts if isinstance(rows, PromptDraws) else (),
+                (some[INDEX].to_numpy(), columns_of(some), again),
                 exact=facts.machine == own,
                 counts=found.redrawn,
             )

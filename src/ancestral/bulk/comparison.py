@@ -1,12 +1,13 @@
 """Rows of a part compared with the same rows, computed again."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ancestral.bulk.near_ties import near_ties
-from ancestral.bulk.settings import SampleSettings
+from ancestral.bulk.settings import ClassifySettings, EncodeSettings, SampleSettings, Settings
 from ancestral.bulk.table import Columns
 from ancestral.engine import AutoregressiveEngine, Engine
 from ancestral.engine.comparison import limits
@@ -23,8 +24,9 @@ class Redrawn:
         rows: number of rows.
         equal: rows that are equal in bits.
         close: other rows with equal values, and log-probabilities within the parity table.
-        near_ties: rows whose first different value is a near tie.
-        unjudged: rows with a different value under filters, or of a kind without a table entry.
+        near_ties: rows whose first different value, or whose class, is a near tie.
+        unjudged: rows that the parity table does not cover: samples of latent variable models
+            with another value, and encodings.
         wrong: rows that differ otherwise.
         max_nats: largest difference of a log-probability or bound of rows with equal values.
         limit_nats: its limit: twice that of the table, as both have an error; 0 if rows have to be
@@ -43,10 +45,9 @@ class Redrawn:
 
 def compare(
     engine: Engine,
-    settings: object,
-    index: NDArray[np.int64],
-    stored: Columns,
-    again: Columns,
+    settings: Settings,
+    prompts: Sequence[Sequence[int]],
+    rows: tuple[NDArray[np.int64], Columns, Columns],
     *,
     exact: bool,
     counts: Redrawn,
@@ -56,12 +57,13 @@ def compare(
     Args:
         engine: the engine that computed the rows again.
         settings: settings of the job.
-        index: index of each row in the job, [n].
-        stored: columns of the part.
-        again: columns that were computed again.
+        prompts: ids of each prompt of the job; empty without prompts.
+        rows: index of each row in the job, [n], the columns of the part, and those that were
+            computed again.
         exact: whether the part is from a machine like this one, so that bits have to be equal.
         counts: counts of all rows so far.
     """
+    index, stored, again = rows
     same, values = _equal(stored, again)
     counts.rows += len(index)
     counts.equal += int(same.sum())
@@ -85,7 +87,32 @@ def compare(
         counts.wrong += int((close & ~(apart <= limit)).sum())
     else:
         counts.unjudged += int(close.sum())
-    _differing(engine, settings, (index, stored, again), ~values, 2 * table.cdf, counts)
+    if values.all():
+        return
+    some = index[~values], _taken(stored, ~values), _taken(again, ~values)
+    ties = np.zeros(len(some[0]), bool)
+    if isinstance(settings, SampleSettings) and isinstance(engine, AutoregressiveEngine):
+        ties = near_ties(engine, settings, prompts, some, table)
+    elif isinstance(settings, ClassifySettings):
+        # With joint probabilities within the limit, another class can only be a near tie.
+        best = np.asarray(some[1]["log_joint"]).argmax(axis=1)
+        ties = (apart <= limit)[~values] & (np.asarray(some[1]["label"]) == best)
+    elif isinstance(settings, SampleSettings | EncodeSettings):
+        counts.unjudged += len(ties)
+        return
+    counts.near_ties += int(ties.sum())
+    counts.wrong += int((~ties).sum())
+
+
+def _taken(columns: Columns, chosen: NDArray[np.bool_]) -> Columns:
+    """Return some rows of columns."""
+    found: Columns = {}
+    for name, column in columns.items():
+        if isinstance(column, np.ndarray):
+            found[name] = column[chosen]
+        else:
+            found[name] = [column[i] for i in np.flatnonzero(chosen).tolist()]  # type: ignore[assignment]
+    return found
 
 
 def _windows(stored: Columns, length: int, n: int) -> NDArray[np.float64]:
@@ -97,37 +124,6 @@ def _windows(stored: Columns, length: int, n: int) -> NDArray[np.float64]:
     if not isinstance(tokens, np.ndarray):
         return np.ones(n)
     return np.maximum(tokens / length, 1.0)
-
-
-def _differing(
-    engine: Engine,
-    settings: object,
-    rows: tuple[NDArray[np.int64], Columns, Columns],
-    differ: NDArray[np.bool_],
-    limit: float,
-    counts: Redrawn,
-) -> None:
-    """Count the rows with different values: near ties, wrong ones, and those not judged."""
-    index, stored, again = rows
-    number = int(differ.sum())
-    certain = (
-        isinstance(engine, AutoregressiveEngine)
-        and isinstance(settings, SampleSettings)
-        and settings.prompts is None
-        and settings.filters.sampling.only_temperature
-        and settings.filters.temperature > 0
-    )
-    if not number:
-        return
-    if not certain:
-        counts.unjudged += number
-        return
-    assert isinstance(engine, AutoregressiveEngine)
-    assert isinstance(settings, SampleSettings)
-    old, new = (np.asarray(each["x"])[differ].astype(np.int64) for each in (stored, again))
-    ties = near_ties(engine, settings, index[differ], old, new, limit)
-    counts.near_ties += int(ties.sum())
-    counts.wrong += int((~ties).sum())
 
 
 def _equal(stored: Columns, again: Columns) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

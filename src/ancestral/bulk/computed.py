@@ -1,19 +1,22 @@
 """The rows of a job, computed by an engine in batches of one size."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from ancestral.bulk import draws, scores
 from ancestral.bulk.data import Data
+from ancestral.bulk.events import check_levels
 from ancestral.bulk.job import Job
 from ancestral.bulk.parts import Part
 from ancestral.bulk.prompts import read_prompts
 from ancestral.bulk.settings import (
     BoundSettings,
     ClassifySettings,
+    EncodeSettings,
     LogProbSettings,
     SampleSettings,
+    ScoreSettings,
 )
 from ancestral.bulk.store import Store
 from ancestral.bulk.table import Columns
@@ -26,6 +29,14 @@ class Computed(Protocol):
 
     def columns(self, first: int, count: int) -> Columns:
         """Return the columns of the rows first .. first + count - 1."""
+
+
+Tell = Callable[[int], object]
+"""Called after each batch with its number of rows."""
+
+
+def ignored(rows: int) -> None:
+    """Do nothing after a batch."""
 
 
 def load_engine(job: Job, path: str | None = None) -> Engine:
@@ -79,30 +90,40 @@ def computed(
     Raises:
         InvalidInput: the model is not of the kind that the job needs, or the prompts are missing.
     """
-    match job.settings:
-        case SampleSettings() as settings:
-            return _samples(settings, engine, store)
-        case LogProbSettings() as settings:
-            score = scores.log_probs(_autoregressive(engine, "log-prob"), settings)
+    if isinstance(job.settings, SampleSettings):
+        return _samples(job.settings, engine, store)
+    data = Data(paths or [file.path for file in job.data], job.data)
+    return scores.Scores(data, score_of(engine, job.settings))
+
+
+def score_of(engine: Engine, settings: ScoreSettings) -> scores.Score:
+    """Return the function that computes the columns of rows of data.
+
+    Raises:
+        InvalidInput: the model is not of the kind that the settings need.
+    """
+    check_levels(settings.binarise, engine.data)
+    match settings:
+        case LogProbSettings():
+            return scores.log_probs(_autoregressive(engine, "log-prob"), settings)
         case ClassifySettings():
-            score = scores.classes(_autoregressive(engine, "classify"))
-        case BoundSettings() as settings:
-            score = scores.bounds(_latent(engine, "bound"), settings)
-        case _:
-            score = scores.encodings(_latent(engine, "encode"))
-    return scores.Scores(Data(paths or [file.path for file in job.data], job.data), score)
+            return scores.classes(_autoregressive(engine, "classify"), settings)
+        case BoundSettings():
+            return scores.bounds(_latent(engine, "bound"), settings)
+        case EncodeSettings():
+            return scores.encodings(_latent(engine, "encode"), settings)
 
 
-def part_columns(rows: Computed, part: Part, job: Job) -> Columns:
+def part_columns(rows: Computed, part: Part, job: Job, tell: Tell = ignored) -> Columns:
     """Return the columns of a part, computed in batches of the job's rows.
 
     A batch of samples is always whole: what is beyond the part is drawn and dropped. So the bits
     of a row do not depend on the number of rows of the job.
     """
-    return draws.joined(list(batches(rows, part.first, part.end, job)))
+    return draws.joined(batches(rows, part.first, part.end, job, tell))
 
 
-def batches(rows: Computed, first: int, end: int, job: Job) -> list[Columns]:
+def batches(rows: Computed, first: int, end: int, job: Job, tell: Tell = ignored) -> list[Columns]:
     """Return the columns of rows, batch by batch; the first row is the first of a batch."""
     whole = isinstance(job.settings, SampleSettings)
     found = []
@@ -110,6 +131,7 @@ def batches(rows: Computed, first: int, end: int, job: Job) -> list[Columns]:
         count = min(job.rows, end - begin)
         columns = rows.columns(begin, job.rows if whole else count)
         found.append({name: column[:count] for name, column in columns.items()})
+        tell(count)
     return found
 
 

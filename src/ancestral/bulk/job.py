@@ -189,6 +189,10 @@ def check_same(found: Job, wanted: Job, store: Store) -> None:
         InvalidInput: the jobs differ; the message says in what.
     """
     pairs = _differences(found.identity, wanted.identity)
+    kind = "settings.kind"
+    if any(line.startswith(kind) for line in pairs):
+        # The settings of another kind have nothing to compare.
+        pairs = [line for line in pairs if line.startswith((kind, "bundle:"))]
     if pairs:
         what = f"{store.shown(JOB)}: another job is in this folder; give another --out"
         raise InvalidInput(report(what, pairs))

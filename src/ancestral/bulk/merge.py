@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ancestral.bulk.ahead import in_order
 from ancestral.bulk.job import Job
 from ancestral.bulk.parts import Plan
 from ancestral.bulk.store import Store
@@ -37,12 +38,12 @@ def merge(job: Job, store: Store, out: Path, progress: Progress | None = None) -
     plan = Plan(job)
     if not plan.count:
         raise InvalidInput(f"{store.label}: expected a job with at least one row, got n = 0")
-    for number in range(plan.count):
+    names = (plan.part(number).name for number in range(plan.count))
+    for name, there in in_order(store.has, names):
         # Before an hour of work, not after it.
-        part = plan.part(number)
-        if not store.has(part.name):
+        if not there:
             raise InvalidInput(
-                f"{store.shown(part.name)}: no such file; run the command that made the job again"
+                f"{store.shown(name)}: no such file; run the command that made the job again"
             )
     facts = {"digest": job.digest, "bundle": job.bundle.sha256, "first": 0, "end": job.n}
     metadata = {_KEY: json.dumps(facts)}

@@ -11,12 +11,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ancestral.arrays import integers, shown
-from ancestral.bulk.rows import Rows, Values
+from ancestral.bulk.rows import Rows, Values, check_finite
 from ancestral.bulk.store import file_system, without_credentials
 from ancestral.errors import InvalidInput
 
-_VALUES = ("x", "text")
-_LABELS = ("y", "label", "labels")
+VALUES = ("x", "text")
+"""Names of the column of values; the first that a table has is read."""
+LABELS = ("y", "label", "labels")
+"""Names of the column of labels."""
 
 
 @dataclass(slots=True)
@@ -57,10 +59,10 @@ class ParquetSource:
                 f"permissions, or write it again"
             ) from error
         names = file.schema_arrow.names
-        values = next((name for name in _VALUES if name in names), None)
+        values = next((name for name in VALUES if name in names), None)
         if values is None:
             raise InvalidInput(f"{place}: expected a column x or text, got {shown(names)}")
-        labels = next((name for name in _LABELS if name in names), None)
+        labels = next((name for name in LABELS if name in names), None)
         groups = range(file.metadata.num_row_groups)
         sizes = [file.metadata.row_group(i).num_rows for i in groups]
         return cls(place, file, values, labels, np.cumsum([0, *sizes], dtype=np.int64))
@@ -123,11 +125,12 @@ class ParquetSource:
         """Return the values of a row group as an array [n, ...] or as texts.
 
         Raises:
-            InvalidInput: a value is missing, or the lists have different lengths.
+            InvalidInput: a value is missing or NaN, or the lists have different lengths.
         """
         column = self._column(table, self.values, first)
         if isinstance(column, pa.ExtensionArray):
             tensor: NDArray[Any] = column.to_numpy_ndarray()
+            check_finite(tensor, self.path, first)
             return tensor
         if self.values == "text":
             texts: list[str] = column.cast(pa.string()).to_pylist()
@@ -141,7 +144,9 @@ class ParquetSource:
                 row = first + at // math.prod(shape)
                 raise InvalidInput(f"{self.path}: row {row}: expected a number, got null")
         numbers: NDArray[Any] = column.to_numpy(zero_copy_only=False)
-        return numbers.reshape(-1, *shape) if shape else numbers[:, None]
+        numbers = numbers.reshape(-1, *shape) if shape else numbers[:, None]
+        check_finite(numbers, self.path, first)
+        return numbers
 
     def _length(self, column: pa.Array, first: int, shape: list[int]) -> int:
         """Return the length of the lists of a column.

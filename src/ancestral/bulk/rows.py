@@ -6,6 +6,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ancestral.errors import InvalidInput
+
 Values = NDArray[Any] | list[str]
 """Events [n, ...], or n texts."""
 
@@ -29,6 +31,25 @@ class Rows:
         """Return some of the rows."""
         labels = None if self.labels is None else self.labels[first:end]
         return Rows(self.values[first:end], labels)
+
+
+def check_finite(values: NDArray[Any], place: str, first: int = 0) -> None:
+    """Check that no value of some rows is NaN or infinite.
+
+    Args:
+        values: events, [n, ...].
+        place: the file for messages.
+        first: row of the first event in the file.
+
+    Raises:
+        InvalidInput: a value is; the message names the file and the row.
+    """
+    if values.dtype.kind != "f" or np.isfinite(values).all():
+        return
+    finite = np.isfinite(values).reshape(len(values), -1)
+    row = int(finite.all(axis=1).argmin())
+    value = values.reshape(len(values), -1)[row, finite[row].argmin()]
+    raise InvalidInput(f"{place}: row {first + row}: x: expected finite numbers, got {value}")
 
 
 class Source(Protocol):

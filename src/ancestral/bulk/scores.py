@@ -2,14 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ancestral.bulk.data import Data
 from ancestral.bulk.draws import joined, spans
+from ancestral.bulk.events import events_of
 from ancestral.bulk.rows import Rows
-from ancestral.bulk.settings import BoundSettings, LogProbSettings
+from ancestral.bulk.settings import (
+    BoundSettings,
+    ClassifySettings,
+    EncodeSettings,
+    LogProbSettings,
+)
 from ancestral.bulk.table import Columns
 from ancestral.engine import AutoregressiveEngine, LatentEngine
 from ancestral.errors import InvalidInput
@@ -38,41 +45,70 @@ class Scores:
         """
         found = []
         for file, row, rows in self.data.read(first, first + count):
-            found.append(self._scored(file, row, rows, first))
+            found.append(located(self.score, rows, first, partial(self._place, file, row)))
             first += len(rows)
         return joined(found)
 
-    def _scored(self, file: int, row: int, rows: Rows, first: int) -> Columns:
-        try:
-            return self.score(rows, first)
-        except InvalidInput as error:
-            # The batch is scored again row by row, only to find the row.
-            for i in range(len(rows)):
-                try:
-                    self.score(rows.part(i, i + 1), first + i)
-                except InvalidInput as own:
-                    raise InvalidInput(f"{self.data.place(file, row + i)}: {own}") from own
-            raise InvalidInput(f"{self.data.place(file, row)}: {error}") from error
+    def _place(self, file: int, row: int, i: int) -> str:
+        return self.data.place(file, row + i)
+
+
+def located(score: Score, rows: Rows, first: int, place: Callable[[int], str]) -> Columns:
+    """Return the columns of rows; an error names the row.
+
+    Args:
+        score: function that computes the columns.
+        rows: the rows.
+        first: index of the first row in the job.
+        place: function that returns the name of a row, by its number in `rows`.
+
+    Raises:
+        InvalidInput: a row is refused.
+    """
+    try:
+        return score(rows, first)
+    except InvalidInput as error:
+        # The batch is scored again row by row, only to find the row.
+        for i in range(len(rows)):
+            try:
+                score(rows.part(i, i + 1), first + i)
+            except InvalidInput as own:
+                raise InvalidInput(f"{place(i)}: {own}") from own
+        raise InvalidInput(f"{place(0)}: {error}") from error
 
 
 def log_probs(engine: AutoregressiveEngine, settings: LogProbSettings) -> Score:
-    """Return the function that computes log p of events or texts, in nats."""
+    """Return the function that computes log p of events or texts, in nats.
+
+    Raises:
+        InvalidInput: the model does not have the label of the settings.
+    """
+    classes = engine.data.num_classes
+    if settings.label is not None:
+        engine.labels(settings.label, 1)
+    needed = classes is not None and not engine.bundle.manifest.label_optional
 
     def score(rows: Rows, first: int) -> Columns:
-        if isinstance(rows.values, list):
+        if isinstance(rows.values, list) and settings.binarise is None:
             return _texts(engine, rows.values, settings)
-        labels = _labels(rows, settings.label, engine.data.num_classes is not None)
-        found: Columns = {"log_prob": engine.log_prob(rows.values, labels)}
+        x = events_of(rows, first, engine.data, settings.binarise)
+        labels = _labels(rows, settings.label, classes is not None)
+        if needed and labels is None:
+            raise InvalidInput(
+                f"`--label` is required: the model is conditional, p(x | y), and the data have no "
+                f"labels; pass a label in 0 .. {(classes or 1) - 1}, or data with labels y"
+            )
+        found: Columns = {"log_prob": engine.log_prob(x, labels)}
         return found | _label(labels, len(rows))
 
     return score
 
 
-def classes(engine: AutoregressiveEngine) -> Score:
+def classes(engine: AutoregressiveEngine, settings: ClassifySettings) -> Score:
     """Return the function that computes p(y | x) of events."""
 
     def score(rows: Rows, first: int) -> Columns:
-        found = engine.classify(_events(rows))
+        found = engine.classify(events_of(rows, first, engine.data, settings.binarise))
         return {
             "label": found.label.astype(np.int32),
             "log_posterior": found.log_posterior,
@@ -86,7 +122,10 @@ def bounds(engine: LatentEngine, settings: BoundSettings) -> Score:
     """Return the function that computes lower bounds on log p(x) of events, in nats."""
 
     def score(rows: Rows, first: int) -> Columns:
+        x = events_of(rows, first, engine.data, settings.binarise)
         labels = _labels(rows, settings.label, settings.labelled)
+        if settings.labelled and labels is None:
+            raise InvalidInput("--labelled: the data have no labels y or label; leave it out")
         parts = []
         for span in spans(settings.seed, first, len(rows)):
             begin = span.first - first
@@ -94,7 +133,7 @@ def bounds(engine: LatentEngine, settings: BoundSettings) -> Score:
             parts.append(
                 _bound(
                     engine,
-                    _events(rows)[some],
+                    x[some],
                     labels[some] if isinstance(labels, np.ndarray) else labels,
                     settings,
                     (span.seed, span.first_index),
@@ -105,11 +144,11 @@ def bounds(engine: LatentEngine, settings: BoundSettings) -> Score:
     return score
 
 
-def encodings(engine: LatentEngine) -> Score:
+def encodings(engine: LatentEngine, settings: EncodeSettings) -> Score:
     """Return the function that computes the parameters of q(z | x), or codes, of events."""
 
     def score(rows: Rows, first: int) -> Columns:
-        return dict(engine.encode(_events(rows)))
+        return dict(engine.encode(events_of(rows, first, engine.data, settings.binarise)))
 
     return score
 
@@ -153,17 +192,6 @@ def _texts(engine: AutoregressiveEngine, texts: list[str], settings: LogProbSett
         "tokens": np.array([each.scored for each in found], np.int64),
         "bytes": np.array([len(text.encode()) for text in texts], np.int64),
     }
-
-
-def _events(rows: Rows) -> NDArray[np.generic]:
-    """Return the events of rows.
-
-    Raises:
-        InvalidInput: the rows are texts.
-    """
-    if isinstance(rows.values, list):
-        raise InvalidInput("expected events x, got texts; pass texts to `ancestral bulk log-prob`")
-    return rows.values
 
 
 def _labels(rows: Rows, label: int | None, wanted: bool) -> NDArray[np.int64] | int | None:

@@ -71,7 +71,18 @@ class SampleSettings(Record):
     prompts: Prompts | None = None
 
 
-class LogProbSettings(Record):
+class DataSettings(Record):
+    """Settings of all jobs over data.
+
+    Attributes:
+        binarise: number of levels of the events, which are made binary at random, event i with
+            noise i; None leaves them as they are.
+    """
+
+    binarise: int | None = Field(default=None, ge=3)
+
+
+class LogProbSettings(DataSettings):
     """Log-probabilities of events or of texts.
 
     Attributes:
@@ -85,13 +96,13 @@ class LogProbSettings(Record):
     stride: int | None = Field(default=None, ge=1)
 
 
-class ClassifySettings(Record):
+class ClassifySettings(DataSettings):
     """Probabilities of the classes of events."""
 
     kind: Literal["classify"] = "classify"
 
 
-class BoundSettings(Record):
+class BoundSettings(DataSettings):
     """Lower bounds on log p(x) of events.
 
     Attributes:
@@ -111,13 +122,12 @@ class BoundSettings(Record):
     labelled: bool = False
 
 
-class EncodeSettings(Record):
+class EncodeSettings(DataSettings):
     """Parameters of q(z | x) of events, or their codes."""
 
     kind: Literal["encode"] = "encode"
 
 
-Settings = Annotated[
-    SampleSettings | LogProbSettings | ClassifySettings | BoundSettings | EncodeSettings,
-    Field(discriminator="kind"),
-]
+ScoreSettings = LogProbSettings | ClassifySettings | BoundSettings | EncodeSettings
+"""Settings of the jobs over data."""
+Settings = Annotated[SampleSettings | ScoreSettings, Field(discriminator="kind")]

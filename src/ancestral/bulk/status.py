@@ -4,11 +4,17 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from ancestral.bulk.ahead import in_order
 from ancestral.bulk.job import Job
 from ancestral.bulk.machine import machine_text
 from ancestral.bulk.parts import Part, Plan, part_of_name
 from ancestral.bulk.store import Listed, Store
-from ancestral.bulk.table import footer_of
+from ancestral.bulk.table import Facts, footer_of
+
+PAUSE = 60.0
+"""Seconds between two parts from which on the job may have paused."""
 
 
 @dataclass(slots=True)
@@ -24,8 +30,7 @@ class Status:
         superseded: names of shorter parts of an earlier `n`, which a longer part replaces.
         foreign: names of parts of other jobs, or outside the parts of this one.
         machines: number of parts from each machine, by its description in one line.
-        first_ns: time of the first part, in nanoseconds.
-        last_ns: time of the last part, in nanoseconds.
+        times: time of each part that is done, in nanoseconds.
     """
 
     parts: int
@@ -36,8 +41,7 @@ class Status:
     superseded: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
     machines: Counter[str] = field(default_factory=Counter)
-    first_ns: int = 0
-    last_ns: int = 0
+    times: list[int] = field(default_factory=list)
 
     @property
     def missing(self) -> int:
@@ -51,11 +55,17 @@ class Status:
 
     @property
     def rate(self) -> float | None:
-        """Rows per second between the first part and the last one; None if there is one time."""
-        seconds = (self.last_ns - self.first_ns) / 1e9
-        if self.done < 2 or seconds <= 0:
+        """Rows per second while parts were written; None if there is one time.
+
+        A pause, in which the job did not run, is a gap between two parts that is longer than
+        `PAUSE` and than twenty usual gaps; it does not count.
+        """
+        gaps = np.diff(np.sort(np.array(self.times, np.float64) / 1e9))
+        if not len(gaps) or gaps.max() <= 0:
             return None
-        return self.rows_done * (self.done - 1) / self.done / seconds
+        usual = float(np.sort(gaps)[(len(gaps) - 1) // 2])
+        running = gaps[gaps <= max(PAUSE, 20 * usual)]
+        return float(self.rows_done / self.done * len(running) / max(running.sum(), 1e-9))
 
     @property
     def left(self) -> float | None:
@@ -66,8 +76,7 @@ class Status:
         """Count a part that is done."""
         self.done += 1
         self.rows_done += len(part)
-        self.first_ns = min(self.first_ns or listed.changed_ns, listed.changed_ns)
-        self.last_ns = max(self.last_ns, listed.changed_ns)
+        self.times.append(listed.changed_ns)
 
 
 def status(job: Job, store: Store) -> Status:
@@ -82,17 +91,22 @@ def status(job: Job, store: Store) -> Status:
     """
     plan = Plan(job)
     found = Status(plan.count, job.n)
-    for listed, part, kind in files(plan, store):
+
+    def end(item: tuple[Listed, Part, str]) -> tuple[Facts | None, str | None]:
+        listed, part, kind = item
+        if kind != "part":
+            return None, None
+        with store.opened(listed.name) as file:
+            return footer_of(file, part, job.bundle.sha256)
+
+    for (listed, part, kind), (facts, problem) in in_order(end, files(plan, store)):
         if kind == "superseded":
             found.superseded.append(listed.name)
         elif kind == "foreign":
             found.foreign.append(listed.name)
+        elif problem is not None or facts is None:
+            found.damaged.append((listed.name, problem or "unreadable"))
         else:
-            with store.opened(listed.name) as file:
-                facts, problem = footer_of(file, part, job.bundle.sha256)
-            if problem is not None or facts is None:
-                found.damaged.append((listed.name, problem or "unreadable"))
-                continue
             found.add(listed, part)
             found.machines[machine_text(facts.machine)] += 1
     return found

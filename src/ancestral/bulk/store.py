@@ -109,11 +109,8 @@ class Store:
         Raises:
             OSError: it cannot be read.
         """
-        path = self._path(name)
-        if self.filesystem.get_file_info(path).type == fs.FileType.NotFound:
-            return None
         try:
-            with self.filesystem.open_input_file(path) as file:
+            with self.opened(name) as file:
                 content: bytes = file.read()
         except FileNotFoundError:
             return None
@@ -131,7 +128,7 @@ class Store:
         """Write a file; an old file of that name is replaced.
 
         On disk it is a temporary file that takes the name. In an object store, the object appears
-        when it has been sent.
+        when it has been sent, which takes one request below 10 MiB in S3.
 
         Raises:
             OSError: it cannot be written; an old file of that name is intact.
@@ -140,9 +137,12 @@ class Store:
             with deferred():
                 write_atomically(self.local / name, lambda file: file.write(content))
             return
-        self.filesystem.create_dir(self.root, recursive=True)
-        with self.filesystem.open_output_stream(self._path(name)) as file:
-            file.write(content)
+        try:
+            self._send(name, content)
+        except OSError:
+            # The folder or the bucket may be missing; to ask each time would take three requests.
+            self.filesystem.create_dir(self.root, recursive=True)
+            self._send(name, content)
 
     def put_new(self, name: str, content: bytes) -> bool:
         """Write a file unless there is one of that name; return whether it was written.
@@ -184,6 +184,10 @@ class Store:
         with contextlib.suppress(FileNotFoundError):
             self.filesystem.delete_file(self._path(name))
 
+    def _send(self, name: str, content: bytes | pa.Buffer) -> None:
+        with self.filesystem.open_output_stream(self._path(name)) as file:
+            file.write(content)
+
     def _path(self, name: str) -> str:
         return f"{self.root}/{name}"
 
@@ -201,8 +205,7 @@ def file_system(place: str) -> tuple[fs.FileSystem, str]:
     shown = without_credentials(place)
     try:
         if scheme in _OWN:
-            found, path = fs.FileSystem.from_uri(place)
-            return found, path
+            return _own(place)
         from fsspec.core import url_to_fs
 
         inner, path = url_to_fs(place)
@@ -217,6 +220,19 @@ def file_system(place: str) -> tuple[fs.FileSystem, str]:
             f"{shown}: expected a path or a URL such as s3://bucket/folder, got one that cannot "
             f"be opened ({type(error).__name__})"
         ) from None
+
+
+def _own(place: str) -> tuple[fs.FileSystem, str]:
+    """Return pyarrow's file system of a URL; in S3 it sends a small object with one request."""
+    parts = urlsplit(place)
+    if parts.scheme == "s3":
+        query = "&".join(filter(None, (parts.query, "allow_delayed_open=true")))
+        # Older versions of pyarrow lack the option.
+        with contextlib.suppress(pa.ArrowInvalid):
+            found, path = fs.FileSystem.from_uri(urlunsplit(parts._replace(query=query)))
+            return found, path
+    found, path = fs.FileSystem.from_uri(place)
+    return found, path
 
 
 def without_credentials(place: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ancestral.bulk.computed import Computed, part_columns
+from ancestral.bulk.computed import Computed, Tell, ignored, part_columns
 from ancestral.bulk.job import Job
 from ancestral.bulk.parts import Part, Plan
 from ancestral.bulk.store import Store
@@ -30,11 +30,15 @@ class Worker:
     rows: Computed
     machine: Mapping[str, Any]
 
-    def finish(self, part: Part) -> bool:
+    def finish(self, part: Part, tell: Tell = ignored) -> bool:
         """Make sure that a part is in the folder and sound; return whether it was computed.
 
         A part that is there is read and checked against its hash. A shorter part that it replaces
         is deleted after it is written.
+
+        Args:
+            part: the part.
+            tell: function that is called after each batch with its number of rows.
 
         Raises:
             InvalidInput: a row of the data is refused.
@@ -45,7 +49,7 @@ class Worker:
         content = self.store.read(part.name)
         found = content is not None and is_sound(content, part, self.job)
         if not found:
-            columns = part_columns(self.rows, part, self.job)
+            columns = part_columns(self.rows, part, self.job, tell)
             table = table_of(columns, part.first)
             self.store.put(part.name, encoded(table, part, self.job.bundle.sha256, self.machine))
         for shorter in Plan(self.job).superseded(part):
@@ -58,13 +62,14 @@ def is_sound(content: bytes, part: Part, job: Job) -> bool:
     return read_part(content, part, job.bundle.sha256)[2] is None
 
 
-def work(worker: Worker, parts: Iterable[Part], report: Report) -> None:
+def work(worker: Worker, parts: Iterable[Part], report: Report, tell: Tell = ignored) -> None:
     """Finish parts one after another.
 
     Args:
         worker: the job and its rows.
         parts: the parts.
         report: function that is called after each part.
+        tell: function that is called after each batch with its number of rows.
 
     Raises:
         InvalidInput: a row of the data is refused.
@@ -73,4 +78,4 @@ def work(worker: Worker, parts: Iterable[Part], report: Report) -> None:
         OSError: a part could not be written; the earlier ones are in the folder.
     """
     for part in parts:
-        report(part, worker.finish(part))
+        report(part, worker.finish(part, tell))

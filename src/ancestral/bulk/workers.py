@@ -7,9 +7,10 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
 from ancestral import errors
+from ancestral.bulk.computed import Tell, ignored
 from ancestral.bulk.job import Job
 from ancestral.bulk.parts import Plan, Shard
 from ancestral.bulk.store import Store
@@ -42,7 +43,13 @@ class _Parts:
 
 
 def run_workers(
-    job: Job, store: Store, start: dict[str, Any], shard: Shard, count: int, report: Report
+    job: Job,
+    store: Store,
+    start: dict[str, Any],
+    shard: Shard,
+    count: int,
+    report: Report,
+    tell: Tell = ignored,
 ) -> None:
     """Finish the parts of a shard with several processes.
 
@@ -57,6 +64,7 @@ def run_workers(
         shard: the shard.
         count: number of processes.
         report: function that is called after each part.
+        tell: function that is called after each batch with its number of rows.
 
     Raises:
         InvalidInput: the folder is in the memory of this process.
@@ -86,6 +94,8 @@ def run_workers(
             answer = done.get()
             if answer is None:
                 running -= 1
+            elif "rows" in answer:
+                tell(answer["rows"])
             elif "part" in answer:
                 report(plan.part(answer["part"]), answer["computed"])
             else:
@@ -134,8 +144,10 @@ def _drive(
         while True:
             process.stdin.write(f"{message}\n")
             process.stdin.flush()
-            line = process.stdout.readline()
-            answer = json.loads(line) if line else {"lost": process.wait()}
+            answer = _answered(process, process.stdout)
+            while "rows" in answer:
+                done.put(answer)
+                answer = _answered(process, process.stdout)
             if "ready" not in answer:
                 done.put(answer)
             if "part" not in answer and "ready" not in answer:
@@ -148,6 +160,13 @@ def _drive(
         done.put({"lost": process.poll()})
     finally:
         done.put(None)
+
+
+def _answered(process: subprocess.Popen[str], lines: IO[str]) -> dict[str, Any]:
+    """Return the next answer of a worker, or its exit code if it has ended."""
+    line = lines.readline()
+    answer: dict[str, Any] = json.loads(line) if line else {"lost": process.wait()}
+    return answer
 
 
 def _error(failure: dict[str, Any]) -> Exception:

@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 from ancestral.cli.bench import bench
 from ancestral.cli.bound import bound
-from ancestral.cli.bulk import commands as bulk
 from ancestral.cli.bulk import folder as bulk_folder
+from ancestral.cli.bulk import sample as bulk_sample
+from ancestral.cli.bulk import scores as bulk_scores
 from ancestral.cli.check_causality import check_causality
 from ancestral.cli.classify import classify
 from ancestral.cli.compile import compile
@@ -119,25 +120,25 @@ COMMANDS: dict[str, dict[Callable[..., None], tuple[str, ...]]] = {
 }
 """The commands by group, with the examples of their help; the files are those of README.md."""
 BULK: dict[Callable[..., None], tuple[str, ...]] = {
-    bulk.sample: (
+    bulk_sample.sample: (
         "ancestral bulk sample bundle -n 1000000 --seed 1 -o samples",
         "ancestral bulk sample bundle -n 1000000 --seed 1 -o samples --workers 2",
         "ancestral bulk sample bundle -n 1000000 --seed 1 -o samples --shard 3/8",
         "ancestral bulk sample text -n 100 --prompts book.txt --max-new 40 -o texts",
     ),
-    bulk.log_prob: (
+    bulk_scores.log_prob: (
         "ancestral bulk log-prob bundle data.npz -o scores",
         "ancestral bulk log-prob text texts.jsonl -o scores-of-texts",
     ),
-    bulk.classify: (
+    bulk_scores.classify: (
         "ancestral bulk classify bundle data.npz -o classes",
         "ancestral bulk classify bundle data.npz -o classes --workers 2",
     ),
-    bulk.bound: (
+    bulk_scores.bound: (
         "ancestral bulk bound vae-bundle data.npz -k 1000 -o bounds",
         "ancestral bulk bound vae-bundle data.npz -k 1000 -o bounds --workers 2",
     ),
-    bulk.encode: (
+    bulk_scores.encode: (
         "ancestral bulk encode vae-bundle data.npz -o latents",
         "ancestral bulk encode vae-bundle data.npz -o latents --workers 2",
     ),

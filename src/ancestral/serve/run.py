@@ -63,12 +63,6 @@ class HttpServer(uvicorn.Server):
         # sse-starlette ends every stream at the first signal otherwise.
         AppStatus.disable_automatic_graceful_drain()  # type: ignore[no-untyped-call]
 
-    @property
-    def refusal(self) -> BaseException | None:
-        """Why a bundle could not be opened at the start; None if all were opened."""
-        refusals = (each.thread.refusal for each in self._server.served.values())
-        return next((each for each in refusals if each is not None), None)
-
     async def on_tick(self, counter: int) -> bool:
         """Close connections whose clients do nothing, and stop if a bundle cannot be opened."""
         if counter % _TICKS == 0:
@@ -76,7 +70,7 @@ class HttpServer(uvicorn.Server):
             for connection in tuple(self.server_state.connections):
                 if isinstance(connection, Connection):
                     connection.sweep(now, self._server.settings.read_seconds)
-        if self.refusal is not None:
+        if self._server.refusal is not None:
             self.should_exit = True
         return await super().on_tick(counter)
 
@@ -151,8 +145,8 @@ def serve(server: Server, host: str, port: int, said: Callable[[str], None]) -> 
         _collect_seldom()
         http = HttpServer(server, said)
         http.run(sockets=[listening])
-    if http.refusal is not None:
-        raise http.refusal
+    if server.refusal is not None:
+        raise server.refusal
     if any(each.running for each in server.served.values()):
         # A thread that is inside a runtime cannot be ended, and the interpreter would wait for it.
         sys.stderr.flush()

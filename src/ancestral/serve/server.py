@@ -22,6 +22,8 @@ from ancestral.serve.settings import Settings
 
 T = TypeVar("T")
 _LISTED = 20
+_PAUSE = 0.05
+"""Seconds between two looks at the engines that are being opened."""
 
 
 class ClientGone(Exception):
@@ -53,6 +55,23 @@ class Server:
     def ready(self) -> bool:
         """Whether every engine is open and warm."""
         return all(each.thread.state == "ready" for each in self.served.values())
+
+    @property
+    def refusal(self) -> BaseException | None:
+        """Why a bundle could not be opened at the start; None if all were opened."""
+        refusals = (each.thread.refusal for each in self.served.values())
+        return next((each for each in refusals if each is not None), None)
+
+    async def until_ready(self) -> None:
+        """Wait until every engine is open and warm, where something else starts the application.
+
+        Raises:
+            AncestralError: a bundle could not be opened at the start.
+        """
+        while not self.ready:
+            if self.refusal is not None:
+                raise self.refusal
+            await asyncio.sleep(_PAUSE)
 
     def find(self, name: str) -> Served:
         """Return a bundle by its name.

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ancestral.cli import options
-from ancestral.cli.bulk.options import BundleOfJob, FolderOfJob, require_packages
+from ancestral.cli.bulk.options import (
+    BundleOfJob,
+    DataOfJob,
+    FolderOfJob,
+    data_of,
+    require_packages,
+)
 from ancestral.cli.output import arrow, check_target, json_text, put, say
 
 if TYPE_CHECKING:
@@ -48,6 +54,7 @@ def status(folder: FolderOfJob, json: options.Json = False) -> None:
 def check(
     folder: FolderOfJob,
     bundle: BundleOfJob = None,
+    data: DataOfJob = None,
     share: Annotated[
         float,
         typer.Option(
@@ -77,7 +84,7 @@ def check(
     job = require_job(store)
     engine = load_engine(job, None if bundle is None else str(bundle))
     with progress_bar("checking") as progress:
-        rows = computed(job, engine, store)
+        rows = computed(job, engine, store, data_of(job, data))
         found = check_of(job, store, engine, rows, share, progress)
     if json:
         put(json_text(_document(found) | {"job": job.digest, "kind": job.settings.kind}))
@@ -153,7 +160,7 @@ def _put_redrawn(found: "Check") -> None:
 def _document(found: "Status | Check") -> dict[str, object]:
     """Return the JSON of a status or a check: its fields, and what they mean."""
     derived = ("missing", "complete", "rate", "left", "passed", "failures")
-    names = [each.name for each in fields(found)]
+    names = [each.name for each in fields(found) if each.name != "times"]
     values = {name: getattr(found, name) for name in (*names, *derived) if hasattr(found, name)}
     return {name: _plain(value) for name, value in values.items()}
 

@@ -2,12 +2,16 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ancestral.cli.installed import require
-from ancestral.cli.options import output_option
+from ancestral.cli.options import input_option, output_option
+from ancestral.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from ancestral.bulk.job import Job
 
 job_option = partial(typer.Option, rich_help_panel="Job")
 
@@ -31,6 +35,10 @@ DataFiles = Annotated[
         help="Files whose rows are numbered one after another: .npz (x, perhaps y), .npy, IDX, or "
         ".parquet (x, perhaps y).",
     ),
+]
+Levels = Annotated[
+    int | None,
+    input_option(metavar="N", help="Number of levels in the data; required with --binarise."),
 ]
 PartSize = Annotated[
     int | None,
@@ -65,6 +73,48 @@ BundleOfJob = Annotated[
         help="Bundle folder. Default: where it was when the job was made.",
     ),
 ]
+
+
+DataOfJob = Annotated[
+    list[str] | None,
+    typer.Option(
+        rich_help_panel="Input",
+        metavar="FILE",
+        help="File of data of the job; repeated for several, in their order. Default: where they "
+        "were when the job was made.",
+    ),
+]
+
+
+def data_of(job: "Job", data: list[str] | None) -> list[str] | None:
+    """Return the files of data of a job; None for where they were.
+
+    Raises:
+        InvalidInput: the job has another number of files.
+    """
+    if data and len(data) != len(job.data):
+        raise InvalidInput(
+            f"--data: expected as many files as the job has, {len(job.data)}, got {len(data)}"
+        )
+    return data or None
+
+
+def levels_of(binarise: bool, levels: int | None) -> int | None:
+    """Return the number of levels of data to make binary; None to leave them as they are.
+
+    Raises:
+        InvalidInput: one of the options is given without the other, or `levels` is less than 3.
+    """
+    from ancestral.scalars import whole
+
+    if levels is not None and not binarise:
+        raise InvalidInput("--levels: only used with --binarise; leave it out")
+    if binarise and levels is None:
+        raise InvalidInput(
+            "`--levels` is required with --binarise; pass the number of levels of the data, for "
+            "example --levels 256"
+        )
+    return None if levels is None else whole("--levels", levels, 3)
 
 
 def require_packages() -> None:

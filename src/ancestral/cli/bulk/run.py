@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -26,7 +26,7 @@ from ancestral.bundles.bundle import Bundle
 from ancestral.cli.generation import Prompts, prompts_of, stops_of
 from ancestral.cli.output import say
 from ancestral.errors import InvalidInput
-from ancestral.progress import progress_bar
+from ancestral.progress import progress_bar, stages
 from ancestral.scalars import check_threads, whole
 from ancestral.threads import ThreadCount, is_measured
 
@@ -93,39 +93,79 @@ def run(
     )
     store = Store.open(common.out)
     with _ended_by_sigterm():
-        job = make_job(order, store, shard)
+        with stages(_name(settings)) as at:
+            at("making the job" if shard.index == 0 else "making the job, or waiting for it")
+            job = make_job(order, store, shard)
         _work(job, store, order, common, shard)
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Rows of a shard: computed, found in the folder, and in batches of unfinished parts.
+
+    Attributes:
+        show: shows a count, the total and a text.
+        total: number of rows of the shard.
+        computed: rows of parts that were computed and written.
+        found: rows of parts that were there.
+        batches: rows of batches that were computed.
+        begun: time of the start, in seconds.
+    """
+
+    show: Callable[[int, int, str], None]
+    total: int
+    computed: int = 0
+    found: int = 0
+    batches: int = 0
+    begun: float = field(default_factory=time.monotonic)
+
+    def report(self, part: Part, new: bool) -> None:
+        """Count a part that is finished."""
+        if new:
+            self.computed += len(part)
+        else:
+            self.found += len(part)
+        self.tell(0)
+
+    def tell(self, rows: int) -> None:
+        """Count the rows of a batch, and show the progress."""
+        self.batches += rows
+        rate = self.batches / max(self.seconds, 1e-9)
+        self.show(self.found + self.batches, self.total, f"{rate:,.0f} rows/s")
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.begun
+
+    @property
+    def words(self) -> str:
+        """The rows that are in the folder, and the time."""
+        kept = f", {self.found:,} were there" if self.found else ""
+        return f"{self.computed:,} rows in {self.seconds:.1f} s{kept}"
 
 
 def _work(job: Job, store: Store, order: Order, common: Common, shard: Shard) -> None:
     """Do the parts of a shard, with a bar, and report them."""
-    plan = Plan(job)
-    total, begun = plan.rows_of(shard), time.monotonic()
-    counts = {True: 0, False: 0}
-    with progress_bar(f"bulk {job.settings.kind.replace('_', '-')}") as show:
-
-        def report(part: Part, new: bool) -> None:
-            counts[new] += len(part)
-            rate = counts[True] / max(time.monotonic() - begun, 1e-9)
-            show(sum(counts.values()), total, f"{rate:,.0f} rows/s")
-
-        _finish(job, store, order, common, shard, report)
-    seconds = time.monotonic() - begun
-    kept = f", {counts[False]:,} were there" if counts[False] else ""
+    with progress_bar(_name(job.settings)) as show:
+        tally = _Tally(show, Plan(job).rows_of(shard))
+        try:
+            _finish(job, store, order, common, shard, tally)
+        except (KeyboardInterrupt, SystemExit):
+            say(f"stopped after {tally.words}; run the same command again to continue")
+            raise
     say(
-        f"{counts[True]:,} rows in {seconds:.1f} s{kept}; shard {shard.index}/{shard.count} of "
-        f"{job.n:,} rows, batches of {job.rows}, parts of {job.part_size}, job {job.digest} -> "
-        f"{store.label}"
+        f"{tally.words}; shard {shard.index}/{shard.count} of {job.n:,} rows, batches of "
+        f"{job.rows}, parts of {job.part_size}, job {job.digest} -> {store.label}"
     )
 
 
+def _name(settings: Settings) -> str:
+    return f"bulk {settings.kind.replace('_', '-')}"
+
+
 def _finish(
-    job: Job,
-    store: Store,
-    order: Order,
-    common: Common,
-    shard: Shard,
-    report: Callable[[Part, bool], None],
+    job: Job, store: Store, order: Order, common: Common, shard: Shard, tally: _Tally
 ) -> None:
     plan = Plan(job)
     if order.workers > 1:
@@ -134,10 +174,11 @@ def _finish(
             "bundle": str(common.bundle),
             "data": list(order.data),
         }
-        run_workers(job, store, start, shard, order.workers, report)
+        run_workers(job, store, start, shard, order.workers, tally.report, tally.tell)
     elif plan.rows_of(shard):
         rows = computed(job, load_engine(job, str(common.bundle)), store, order.data)
-        work(Worker(job, store, rows, machine(job)), plan.of_shard(shard), report)
+        worker = Worker(job, store, rows, machine(job))
+        work(worker, plan.of_shard(shard), tally.report, tally.tell)
 
 
 def _with_prompts(
