@@ -44,7 +44,7 @@ class DatasetBatch:
         cuts = [0, len(rows)]
         if isinstance(settings, BoundSettings):
             if index is None:
-                raise InvalidInput("index: expected a column with the index of each row, got none")
+                raise InvalidInput("index: a column with the index of each row is required")
             # Rows with consecutive indices are scored at the same time.
             cuts[1:1] = (np.flatnonzero(np.diff(index) != 1) + 1).tolist()
         parts = []
