@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -90,7 +90,7 @@ class Dataset:
     train: Part
     validation: Part
     test: Part
-    source: SourceRecord | None = None
+    source: SourceRecord | None = field(default=None, kw_only=True)
 
     def changed(self, change: Callable[[Part], Part], **spec: object) -> "Dataset":
         """Return a data set with the same split and changed parts.
@@ -100,7 +100,7 @@ class Dataset:
             **spec: new values of fields of the spec.
         """
         parts = map(change, (self.train, self.validation, self.test))
-        return Dataset(self.spec.model_copy(update=spec), self.split, *parts, self.source)
+        return Dataset(self.spec.model_copy(update=spec), self.split, *parts, source=self.source)
 
     def ordered(self, ordering: Ordering) -> "Dataset":
         """Return the same events with their values in another order.

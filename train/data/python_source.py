@@ -65,9 +65,7 @@ def load_python(
     record, texts = _read(root)
     if expected is not None:
         record.check(expected)
-    parts = [
-        windows(np.frombuffer(b"".join(texts[part]), np.uint8), length) for part in PARTS
-    ]
+    parts = [windows(np.frombuffer(b"".join(texts[part]), np.uint8), length) for part in PARTS]
     for name, part in zip(PARTS, parts, strict=True):
         if not len(part):
             raise InvalidInput(

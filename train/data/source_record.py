@@ -1,4 +1,4 @@
-"""Record of the files that a data set was made of, which another machine can compare with its own."""
+"""Record of the files that a data set was made of, to compare with those of another machine."""
 
 import hashlib
 from typing import Annotated, Literal

@@ -62,7 +62,8 @@ def train(  # noqa: PLR0913 - the options of a command
         input_option(
             metavar="SOURCE",
             help="digits, python (the sources of Python's standard library), idx:FOLDER (MNIST's "
-            "files), npz:FILE (x, and optionally labels y) or text:FILE. Default: the recipe's own, if it has one.",
+            "files), npz:FILE (x, and optionally labels y) or text:FILE. Default: the recipe's "
+            "own, if it has one.",
             show_default=False,
         ),
     ] = None,
