@@ -40,7 +40,7 @@ from ancestral.train.stored_model import check_weights, skeleton
 WEIGHTS, SPLIT, SOURCE = "weights.safetensors", "split.safetensors", "source.json"
 PRIOR = "prior"
 """Subfolder with the checkpoint of the prior, in the checkpoint of a model over codes."""
-_LONGEST = 2**48
+_LONGEST, _LONGEST_SOURCE = 2**48, 2**24
 _TRIES, _PAUSE = 5, 0.1
 """How often files that are being replaced are read again, and the seconds between two tries."""
 
@@ -162,7 +162,9 @@ def _load(folder: Path) -> tuple[Model, Checkpoint]:
         ) from error
     contents = {}
     for name, expected in config.files.items():
-        contents[name] = read_file(folder / name, WHAT, _LONGEST)
+        contents[name] = read_file(
+            folder / name, WHAT, _LONGEST_SOURCE if name == SOURCE else _LONGEST
+        )
         got = hashlib.sha256(contents[name]).hexdigest()
         if got != expected:
             raise CheckpointError(
