@@ -24,6 +24,7 @@ from jaxtyping import Int64
 
 from ancestral.files.atomic import write_atomically
 from ancestral.train.data import load_digits
+from ancestral.train.data.python_source import python_files
 
 SIDE = 28
 DIGITS, TEXT = "digits-28.npz", "docstrings.txt"
@@ -87,9 +88,7 @@ def write_text(folder: Path, root: Path | None = None) -> Path:
 
 def _docstrings(root: Path) -> Iterator[str]:
     """Yield the docstrings of modules, classes and functions, file by file."""
-    for path in sorted(root.rglob("*.py"), key=lambda path: path.relative_to(root).as_posix()):
-        if not _LEFT_OUT.isdisjoint(path.relative_to(root).parts):
-            continue
+    for _, path in python_files(root, _LEFT_OUT):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SyntaxWarning)
             tree = ast.parse(path.read_bytes())

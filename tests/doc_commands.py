@@ -26,6 +26,8 @@ EXEMPT = {
     "docker": "needs Docker and an image",
     "gpg": "needs a key",
     "make": "runs the checks, or takes longer than all of them",
+    "ancestral train --recipe text-small --data python": "takes 15 minutes; a test trains one step",
+    "python -m benchmarks.python_source": "needs models that were trained for 15 minutes each",
     "python -m benchmarks.gallery": "runs in tests/benchmarks/test_gallery.py",
     "pip": "installs packages; `make test-install` does so",
     "ancestral export ./mine -o text": "is refused, and the page shows the refusal",

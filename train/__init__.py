@@ -2,7 +2,8 @@
 
 The entry points:
 
-    data.load_digits() | load_idx(folder) | load_npz(path) | load_text(path) -> Dataset
+    data.load_digits() | load_idx(folder) | load_npz(path) | load_text(path) | load_python()
+        -> Dataset
     recipes.recipe(name) -> Recipe
     fit.fitted(recipe, spec) -> the recipe without the settings that need images, and notes
     resize.with_width(config, width), with_layers(config, layers) -> a larger or smaller model

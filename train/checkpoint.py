@@ -1,4 +1,4 @@
-"""Checkpoint folders of trained models: weights.safetensors, split.safetensors, config.json."""
+"""Checkpoint folders of trained models: config.json, and the files whose hashes it has."""
 
 import contextlib
 import hashlib
@@ -11,6 +11,7 @@ import numpy as np
 import safetensors.numpy
 import safetensors.torch
 import torch
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -30,15 +31,16 @@ from ancestral.train.checkpoint_config import (
     read_config,
 )
 from ancestral.train.data.dataset import PARTS, Split
+from ancestral.train.data.source_record import SourceRecord
 from ancestral.train.hugging_face.json_object import read_file
 from ancestral.train.hugging_face.tensor_files import SafetensorsFile
 from ancestral.train.models.families import Model, config_from_json, family_of, model_config
 from ancestral.train.stored_model import check_weights, skeleton
 
-WEIGHTS, SPLIT = "weights.safetensors", "split.safetensors"
+WEIGHTS, SPLIT, SOURCE = "weights.safetensors", "split.safetensors", "source.json"
 PRIOR = "prior"
 """Subfolder with the checkpoint of the prior, in the checkpoint of a model over codes."""
-_LONGEST = 2**48
+_LONGEST, _LONGEST_SOURCE = 2**48, 2**24
 _TRIES, _PAUSE = 5, 0.1
 """How often files that are being replaced are read again, and the seconds between two tries."""
 
@@ -50,10 +52,12 @@ class Checkpoint:
     Attributes:
         config: content of config.json.
         split: the events of each part of the data; None if the checkpoint has no split.
+        source: record of the files that the data were made of; None for data without one.
     """
 
     config: CheckpointConfig
     split: Split | None
+    source: SourceRecord | None = None
 
 
 def save_checkpoint(
@@ -61,6 +65,7 @@ def save_checkpoint(
     model: Model,
     *,
     split: Split | None = None,
+    source: SourceRecord | None = None,
     training: dict[str, Any] | None = None,
     summary: Summary | None = None,
     log_prior: tuple[float, ...] | None = None,
@@ -75,6 +80,7 @@ def save_checkpoint(
         path: path of the folder.
         model: model whose weights are saved.
         split: the events of each part of the data.
+        source: record of the files that the data were made of.
         training: training configuration.
         summary: summary of the training run.
         log_prior: log p(y) of each class, in nats.
@@ -89,6 +95,8 @@ def save_checkpoint(
     if split is not None:
         indices = {part: np.ascontiguousarray(getattr(split, part)) for part in PARTS}
         contents[SPLIT] = safetensors.numpy.save(indices)
+    if source is not None:
+        contents[SOURCE] = source.model_dump_json(indent=1).encode()
     config = CheckpointConfig(
         family=family_of(model),
         model=model_config(model),
@@ -136,7 +144,7 @@ def _load(folder: Path) -> tuple[Model, Checkpoint]:
     """Load the checkpoint as it is now; the errors are those of `load_checkpoint`."""
     finish_renames(folder)
     config = read_config(folder)
-    unknown = sorted(config.files.keys() - {WEIGHTS, SPLIT})
+    unknown = sorted(config.files.keys() - {WEIGHTS, SPLIT, SOURCE})
     if unknown:
         raise CheckpointError(
             f"{folder / CONFIG}: lists the unknown file {shown(unknown[0])}; update ancestral "
@@ -154,7 +162,9 @@ def _load(folder: Path) -> tuple[Model, Checkpoint]:
         ) from error
     contents = {}
     for name, expected in config.files.items():
-        contents[name] = read_file(folder / name, WHAT, _LONGEST)
+        contents[name] = read_file(
+            folder / name, WHAT, _LONGEST_SOURCE if name == SOURCE else _LONGEST
+        )
         got = hashlib.sha256(contents[name]).hexdigest()
         if got != expected:
             raise CheckpointError(
@@ -164,17 +174,20 @@ def _load(folder: Path) -> tuple[Model, Checkpoint]:
     try:
         model.load_state_dict(safetensors.torch.load(contents[WEIGHTS]), assign=True)
         split = _read_split(contents[SPLIT]) if SPLIT in contents else None
-    except (InvalidInput, SafetensorError, RuntimeError) as error:
+        source = None
+        if SOURCE in contents:
+            source = SourceRecord.model_validate_json(contents[SOURCE])
+    except (InvalidInput, SafetensorError, RuntimeError, ValidationError) as error:
         raise CheckpointError(
             f"{folder}: the files do not fit config.json; train again: {cut(str(error))}"
         ) from error
-    return model, Checkpoint(config, split)
+    return model, Checkpoint(config, split, source)
 
 
 def _stamp(folder: Path) -> list[Fingerprint]:
     """Return the fingerprints of the files, which change when a checkpoint is replaced."""
     found = []
-    for name in (WEIGHTS, SPLIT, CONFIG):
+    for name in (WEIGHTS, SPLIT, SOURCE, CONFIG):
         with contextlib.suppress(OSError):
             found.append(fingerprint((folder / name).stat()))
     return found

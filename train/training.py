@@ -148,6 +148,7 @@ def _saved(
         out,
         model,
         split=data.split,
+        source=data.source,
         training=asdict(recipe.training),
         summary=summary,
         log_prior=None if prior is None else tuple(prior.tolist()),

@@ -12,16 +12,23 @@ from ancestral.engine.speculation.corpus import ORDERS, Corpus
 from ancestral.engine.speculation.proposer import Proposals, Row
 from ancestral.errors import InvalidInput
 
-_MATCHES = 64
-"""Most places of a suffix that are looked at."""
+_ESCAPE = 2.0
+"""Weight of the values that have not followed a sequence, for each value that has."""
+_ENOUGH = 0.02
+"""Weight of shorter sequences that is left out."""
 
 
 class Ngram:
-    """Proposes the values that followed the longest suffix of the row that was seen before.
+    """Proposes what followed the last values of the row, in the row itself and in a corpus.
 
-    If the suffix was followed by several values, the uniform of the position draws from their
-    counts, so that a proposal agrees with the model's draw as often as the distributions overlap.
-    Temperature 0 takes the most frequent.
+    The counts after several lengths of sequences are mixed, the longest first: a sequence of n
+    places with d different followers leaves 2 d / (n + 2 d) of its weight to the next shorter one,
+    as in prediction by partial matching. The uniform of the position draws from the mixture at the
+    temperature of the row, so that a proposal agrees with the model's draw as often as the
+    distributions overlap. Temperature 0 takes the most probable value.
+
+    References:
+        Cleary & Witten (1984), Data Compression Using Adaptive Coding and Partial String Matching.
     """
 
     name = "ngram"
@@ -60,55 +67,69 @@ class Ngram:
 
 
 class _Matches:
-    """The suffixes of one row, and the corpus."""
+    """What followed the sequences of one row, and the corpus."""
 
     def __init__(self, corpus: Corpus, row: Row) -> None:
         self._corpus, self._u = corpus, row.u.tolist()
         self._temperature = row.sampling.temperature
-        # Where each sequence of the row was last followed by a value, by its length.
-        self._places: tuple[dict[tuple[int, ...], list[int]], ...] = tuple({} for _ in ORDERS)
+        # How often values followed the sequences of the row, by order.
+        self._own: tuple[dict[tuple[int, ...], dict[int, int]], ...] = tuple({} for _ in ORDERS)
         self._read = 0
 
     def propose(self, values: NDArray[np.int64], position: int, most: int) -> NDArray[np.int64]:
         text: list[int] = values[:position].tolist()
-        self._index(text)
-        proposed: list[int] = []
-        while len(proposed) < most and position + len(proposed) < len(values):
-            value = self._next(text, self._u[len(text)])
-            if value is None:
+        self._learn(text)
+        end = min(position + most, len(values))
+        while len(text) < end:
+            weights = self._mixed(text)
+            if not weights:
                 break
-            text.append(value)
-            proposed.append(value)
-        return np.array(proposed, np.int64)
+            text.append(_drawn(weights, self._u[len(text)], self._temperature))
+        return np.array(text[position:], np.int64)
 
-    def _index(self, text: list[int]) -> None:
-        """Remember which values followed the sequences of the row."""
+    def _learn(self, text: list[int]) -> None:
+        """Count the values that followed the sequences of the row."""
         for end in range(max(self._read, 1), len(text)):
-            for order, places in zip(ORDERS, self._places, strict=True):
+            for order, own in zip(ORDERS, self._own, strict=True):
                 if order <= end:
-                    places.setdefault(tuple(text[end - order : end]), []).append(text[end])
+                    counts = own.setdefault(tuple(text[end - order : end]), {})
+                    counts[text[end]] = counts.get(text[end], 0) + 1
         self._read = len(text)
 
-    def _next(self, text: list[int], u: float) -> int | None:
-        """Return the proposal for the value after a text; None if no suffix was seen before."""
-        for order, places in zip(ORDERS, self._places, strict=True):
-            if order > len(text):
+    def _mixed(self, text: list[int]) -> dict[int, float]:
+        """Return the weight of each value after a text; nothing if no sequence was seen."""
+        weights: dict[int, float] = {}
+        found, left = self._corpus.counts(text), 1.0
+        for i in range(len(ORDERS) - 1, -1, -1):
+            counts = found[i] if i < len(found) else {}
+            own = self._own[i].get(tuple(text[-ORDERS[i] :]), {})
+            if not counts and not own:
                 continue
-            suffix = text[-order:]
-            followed = places.get(tuple(suffix), [])[-_MATCHES:]
-            followed = followed + self._corpus.followers(suffix, _MATCHES)
-            if followed:
-                return _drawn(followed, u, self._temperature)
-        return None
+            total = sum(counts.values()) + sum(own.values())
+            unseen = _ESCAPE * (len(counts.keys() | own.keys()) if own else len(counts))
+            share = left / (total + unseen)
+            for seen in (counts, own):
+                for value, count in seen.items():
+                    weights[value] = weights.get(value, 0.0) + share * count
+            left *= unseen / (total + unseen)
+            if left < _ENOUGH:
+                break
+        return weights
 
 
-def _drawn(followed: list[int], u: float, temperature: float) -> int:
-    """Return the value that u draws from the counts of values, in their order."""
-    if len(followed) == 1:
-        return followed[0]
-    values, counts = np.unique(np.array(followed), return_counts=True)
-    if len(values) == 1 or temperature == 0:
-        return int(values[counts.argmax()])
-    weights = (counts / counts.max()) ** (1 / temperature)
-    sums = weights.cumsum()
-    return int(values[min(int(np.searchsorted(sums, u * sums[-1])), len(values) - 1)])
+def _drawn(weights: dict[int, float], u: float, temperature: float) -> int:
+    """Return the value that u draws from weights, in the order of the values."""
+    if len(weights) == 1:
+        return next(iter(weights))
+    if temperature == 0:
+        return max(weights, key=weights.__getitem__)
+    if temperature != 1:
+        largest, power = max(weights.values()), 1 / temperature
+        weights = {value: (weight / largest) ** power for value, weight in weights.items()}
+    left = u * sum(weights.values())
+    value = 0
+    for value in sorted(weights):
+        left -= weights[value]
+        if left < 0:
+            break
+    return value

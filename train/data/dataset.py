@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -12,6 +12,7 @@ from ancestral.binarisation import binarised, chance
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
 from ancestral.ordering import RASTER, Ordering, permutation
+from ancestral.train.data.source_record import SourceRecord
 
 PARTS = ("train", "validation", "test")
 
@@ -80,6 +81,8 @@ class Dataset:
         train: events that weights are fitted to.
         validation: events that models and settings are chosen on.
         test: events that reported numbers are computed on.
+        source: record of the files that the events were read from; None for data that a user names
+            or a package holds.
     """
 
     spec: DataSpec
@@ -87,6 +90,7 @@ class Dataset:
     train: Part
     validation: Part
     test: Part
+    source: SourceRecord | None = field(default=None, kw_only=True)
 
     def changed(self, change: Callable[[Part], Part], **spec: object) -> "Dataset":
         """Return a data set with the same split and changed parts.
@@ -96,7 +100,7 @@ class Dataset:
             **spec: new values of fields of the spec.
         """
         parts = map(change, (self.train, self.validation, self.test))
-        return Dataset(self.spec.model_copy(update=spec), self.split, *parts)
+        return Dataset(self.spec.model_copy(update=spec), self.split, *parts, source=self.source)
 
     def ordered(self, ordering: Ordering) -> "Dataset":
         """Return the same events with their values in another order.

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
@@ -40,7 +41,8 @@ def load_text(
         values = np.frombuffer(read_bounded(path, limit), np.uint8)
     except OSError as error:
         raise InvalidInput(unreadable(path, error)) from error
-    n = len(values) // length
+    x = windows(values, length)
+    n = len(x)
     if n < 3:
         raise InvalidInput(
             f"{path}: expected at least 3 windows of {length} bytes, got {len(values)} bytes; pass "
@@ -51,4 +53,10 @@ def load_text(
         index = np.arange(n, dtype=np.int64)
         split = Split(index[: n - 2 * held], index[n - 2 * held : n - held], index[n - held :])
     spec = DataSpec(name=path.stem, event_shape=(length,), levels=256, tokenizer="bytes")
-    return cut(spec, values[: n * length].reshape(n, length).astype(np.int64), None, split)
+    return cut(spec, x, None, split)
+
+
+def windows(values: NDArray[np.uint8], length: int) -> NDArray[np.int64]:
+    """Return bytes in consecutive windows, [n, length]; a shorter last window is left out."""
+    count = len(values) // length
+    return values[: count * length].reshape(count, length).astype(np.int64)

@@ -61,8 +61,9 @@ def train(  # noqa: PLR0913 - the options of a command
         str | None,
         input_option(
             metavar="SOURCE",
-            help="digits, idx:FOLDER (MNIST's files), npz:FILE (x, and optionally labels y) or "
-            "text:FILE. Default: the recipe's own, if it has one.",
+            help="digits, python (the sources of Python's standard library), idx:FOLDER (MNIST's "
+            "files), npz:FILE (x, and optionally labels y) or text:FILE. Default: the recipe's "
+            "own, if it has one.",
             show_default=False,
         ),
     ] = None,
@@ -80,6 +81,13 @@ def train(  # noqa: PLR0913 - the options of a command
         _training(
             metavar="N",
             help="Number of training steps; a prior gets as many. Default: the recipe's.",
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        _training(
+            metavar="N",
+            help="Number of events per step, also for a prior. Default: the recipe's.",
         ),
     ] = None,
     width: Annotated[
@@ -132,7 +140,7 @@ def train(  # noqa: PLR0913 - the options of a command
     Saves a checkpoint and prints how good the model is on the test part, next to baselines. For a
     latent variable model log p(x) is only bounded; the table says which numbers are bounds.
     """
-    _check_numbers(seed, steps=steps, width=width, layers=layers)
+    _check_numbers(seed, steps=steps, batch_size=batch_size, width=width, layers=layers)
     require("train", ("torch", "sklearn", "matplotlib"), "train")
     import torch
 
@@ -141,7 +149,7 @@ def train(  # noqa: PLR0913 - the options of a command
     from ancestral.scalars import check_threads
     from ancestral.train.training import STATE
 
-    chosen = _with_steps(_resized(_recipe(recipe, model), width, layers), steps)
+    chosen = _trained(_resized(_recipe(recipe, model), width, layers), steps, batch_size)
     chosen = _for_events(chosen, binarise, label_dropout, ordering)
     _check_folder(out, chosen, resume or overwrite)
     if threads is not None:
@@ -174,6 +182,7 @@ def _check_numbers(seed: int, **sizes: int | None) -> None:
         raise InvalidInput(f"--seed: expected an integer in 0 .. 2^63 - 1, got {seed}")
     for name, value in sizes.items():
         if value is not None and value >= 2**31:
+            name = name.replace("_", "-")
             raise InvalidInput(f"--{name}: expected an integer less than 2^31, got {value}")
 
 
@@ -185,12 +194,13 @@ def _recipe(name: str, model: str) -> "Recipe":
     return recipe(name, model)
 
 
-def _with_steps(chosen: "Recipe", steps: int | None) -> "Recipe":
-    """Return the recipe with this number of training steps, also for its prior."""
-    if steps is None:
-        return chosen
-    prior = None if chosen.prior is None else _with_steps(chosen.prior, steps)
-    return replace(chosen, training=replace(chosen.training, steps=steps), prior=prior)
+def _trained(chosen: "Recipe", steps: int | None, batch_size: int | None) -> "Recipe":
+    """Return the recipe with these numbers of steps and of events per step, also for its prior."""
+    training = chosen.training
+    training = training if steps is None else replace(training, steps=steps)
+    training = training if batch_size is None else replace(training, batch_size=batch_size)
+    prior = None if chosen.prior is None else _trained(chosen.prior, steps, batch_size)
+    return replace(chosen, training=training, prior=prior)
 
 
 def _resized(chosen: "Recipe", width: int | None, layers: int | None) -> "Recipe":
