@@ -28,8 +28,8 @@ IN_BULK = {
     for command, examples in BULK.items()
 }
 EVERY = BY_NAME | IN_BULK
-NOT_RUN = ("ancestral compile", "ancestral plans --remove")
-"""Examples that need TensorRT, or would remove the user's plans."""
+NOT_RUN = ("ancestral compile", "ancestral plans --remove", "ancestral serve")
+"""Examples that need TensorRT, would remove the user's plans, or end only when they are stopped."""
 
 
 @pytest.fixture(autouse=True)
