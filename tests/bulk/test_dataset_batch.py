@@ -140,7 +140,7 @@ def test_missing_text(load: Load) -> None:
 
 
 def test_bounds_need_an_index(latent: LatentEngine) -> None:
-    with pytest.raises(InvalidInput, match="index: expected a column"):
+    with pytest.raises(InvalidInput, match="dataset: expected a column index"):
         scored(latent, BoundSettings(), x=latent.sample(2, seed=1).x)
 
 

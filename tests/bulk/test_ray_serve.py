@@ -19,6 +19,14 @@ from .ray_cluster import Nodes, actors, started
 serve = pytest.importorskip("ray.serve", exc_type=ImportError)
 pytestmark = pytest.mark.bulk
 PAGE = "docs/serving.md"
+CREATED = "    return create_app("
+SLOWLY = """
+    import time
+    for each in bundles.values():
+        opening = each.thread._load
+        each.thread._load = lambda opening=opening: (time.sleep(3), opening())[1]
+"""
+"""Engines that take seconds to open, so that requests would come before."""
 LONG = 60.0
 """Seconds after which something has not happened."""
 
@@ -56,6 +64,8 @@ def client(nodes: Nodes, models: Path) -> Iterator[httpx.Client]:
     port = free_port()
     serve.start(http_options={"host": "127.0.0.1", "port": port})
     code = block.text.replace("/models/", f"{models}/")
+    assert CREATED in code
+    code = code.replace(CREATED, SLOWLY + CREATED)
     exec(compile(code, PAGE, "exec"), {"__name__": "page"})
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=LONG) as found:
         yield found

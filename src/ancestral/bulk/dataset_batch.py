@@ -44,7 +44,9 @@ class DatasetBatch:
         cuts = [0, len(rows)]
         if isinstance(settings, BoundSettings):
             if index is None:
-                raise InvalidInput("index: a column with the index of each row is required")
+                raise InvalidInput(
+                    "dataset: expected a column index, by which bounds draw their noise"
+                )
             # Rows with consecutive indices are scored at the same time.
             cuts[1:1] = (np.flatnonzero(np.diff(index) != 1) + 1).tolist()
         parts = []
