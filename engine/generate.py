@@ -24,9 +24,9 @@ from ancestral.engine import (
     prefill,
     step_graph,
 )
+from ancestral.engine.draw import Draw
 from ancestral.engine.prompt_batch import Generated, Options, PromptBatch, Stream
 from ancestral.engine.runner import Runner
-from ancestral.engine.sample import Draw
 from ancestral.engine.session import Array
 from ancestral.engine.speculation import Speculate, Speculated, plan_of
 from ancestral.errors import InvalidInput

@@ -32,9 +32,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from ancestral.engine import arguments, budget, draw_checks, inputs, step_loop
 from ancestral.engine.arguments import Progress, Tally
+from ancestral.engine.draw import Draw
 from ancestral.engine.noise import Noise
 from ancestral.engine.runner import Runner
-from ancestral.engine.sample import Draw, draw_batches, join
+from ancestral.engine.sample import draw_batches, join
 from ancestral.philox import Stream, uniforms
 from ancestral.sampling import UNFILTERED
 from ancestral.scalars import whole

@@ -1,7 +1,6 @@
 """Samples of an autoregressive model, batch by batch."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,23 +13,14 @@ from ancestral.engine import (
     budget,
     draw_checks,
     inputs,
-    step_graph,
     step_loop,
 )
 from ancestral.engine.alternatives import Alternatives
 from ancestral.engine.arguments import Progress, Tally
-from ancestral.engine.noise import Noise
+from ancestral.engine.draw import Draw
 from ancestral.engine.runner import Runner
 from ancestral.engine.session import Binding
-from ancestral.engine.speculation import (
-    Plan,
-    Row,
-    Speculate,
-    Speculated,
-    SpeculatedRow,
-    joined,
-    plan_of,
-)
+from ancestral.engine.speculation import Speculate, Speculated, joined, plan_of
 from ancestral.engine.step_loop import LoopResult
 from ancestral.errors import InvalidInput
 from ancestral.sampling import UNFILTERED, Sampling
@@ -67,60 +57,6 @@ class Samples:
         return len(self.x)
 
 
-@dataclass(frozen=True, slots=True)
-class Draw:
-    """n events to draw, with checked arguments.
-
-    Attributes:
-        observed: values by positions, [n, t] (perhaps a view of one event), -1 where free.
-        label: label of each event, [n], as the graphs take it; None without classes.
-        noise: noise that begins at the first sample.
-        sampling: temperature, filters, bias and penalties.
-        logprobs: number of most probable values to keep at each position.
-        plan: how values are proposed; None draws step by step.
-    """
-
-    observed: NDArray[np.int64]
-    label: NDArray[np.int64] | None
-    noise: Noise
-    sampling: Sampling
-    logprobs: int = 0
-    plan: Plan | None = None
-
-    def graph(self, runner: Runner) -> str:
-        """Return the name of the step graph that draws them."""
-        graphs = runner.bundle.manifest.graphs
-        return step_graph.graph_of(self.sampling, graphs, self.logprobs)
-
-    def start(self, runner: Runner) -> step_loop.Start:
-        """Return the inputs of a loop over all of these rows."""
-        signature = runner.session(self.graph(runner)).signature
-        given = step_graph.settings(
-            signature, self.sampling, len(self.observed), runner.data.levels
-        )
-        given |= step_graph.labelled(self.label)
-        prefill = step_graph.takes_blocks(signature)
-        return step_loop.Start(self.observed, given, runner.first_position, prefill, self.noise)
-
-    @contextmanager
-    def speculated(self, runner: Runner) -> Iterator[SpeculatedRow | None]:
-        """Begin the loop with proposals of a single row; None if there is no proposer."""
-        if self.plan is None or self.plan.proposer is None:
-            yield None
-            return
-        row = Row(runner.data, self.observed[0], self.noise, self.label, self.sampling)
-        with self.plan.row(runner, self.graph(runner), row) as loop:
-            yield loop
-
-    def part(self, start: int, rows: int) -> "Draw":
-        """Return at most `rows` consecutive events."""
-        some = slice(start, start + rows)
-        label = None if self.label is None else np.array(self.label[some])
-        noise = self.noise.after(start)
-        observed = np.array(self.observed[some])
-        return replace(self, observed=observed, label=label, noise=noise)
-
-
 def sample(  # noqa: PLR0913 - what a user may choose
     runner: Runner,
     n: int,
@@ -150,9 +86,9 @@ def sample(  # noqa: PLR0913 - what a user may choose
             before it in the ordering; `complete` conditions on all observed values.
         progress: called as `progress(done, total)`, in positions of all samples.
         logprobs: number of most probable values to return at each position, 0 .. 20.
-        speculate: proposer of values (`ancestral.engine.speculation`), with which rows are drawn one
-            after another, each in fewer calls; "auto" chooses one where a single row is drawn and the model
-            allows it; None draws step by step. It changes no value but at near ties.
+        speculate: proposer of values (`ancestral.engine.speculation`), with which rows are drawn
+            one after another, each in fewer calls; "auto" chooses one where a single row is drawn
+            and the model allows it; None draws step by step. It changes no value but at near ties.
 
     Returns:
         `Samples`: the values, [n, *event_shape], and their log-probabilities, in nats, [n].

@@ -73,7 +73,7 @@ class Slots:
 
     @property
     def speculated(self) -> Speculated | None:
-        """Calls and acceptance of rows that drew while no other did; None if nothing proposes values."""
+        """Calls and acceptance while a single row drew; None if nothing proposes values."""
         return None if self._lone is None else self._lone.report
 
     @property

@@ -96,7 +96,7 @@ def measure(
         bounds: targets of the values in a call, and of the ratio.
 
     Raises:
-        ParityError: a value differs although it is no near tie, or log p does; nothing is written.
+        ParityError: a value differs that is not a near tie, or log p does; nothing is written.
     """
     name, chosen = proposer
     workload.draw(0, sampling, chosen)

@@ -106,9 +106,7 @@ def test_the_row_itself_is_a_corpus() -> None:
 
 
 def test_nothing_known_proposes_nothing() -> None:
-    row: Any = SimpleNamespace(
-        u=np.zeros(4, np.float32), sampling=SimpleNamespace(temperature=1.0)
-    )
+    row: Any = SimpleNamespace(u=np.zeros(4, np.float32), sampling=SimpleNamespace(temperature=1.0))
     for ngram in (Ngram(), Ngram([[1, 2, 3, 4]]), Ngram([[]])):
         with ngram.begin(row) as proposals:
             for position in range(3):
