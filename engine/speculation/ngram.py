@@ -1,5 +1,6 @@
 """Proposals by what followed the same values before: in the row itself, and in a corpus."""
 
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -8,24 +9,31 @@ from numpy.typing import ArrayLike, NDArray
 
 from ancestral.arrays import integers, shown
 from ancestral.engine.runner import Runner
-from ancestral.engine.speculation.corpus import ORDERS, Corpus
+from ancestral.engine.speculation.corpus import ORDERS, Corpus, Counts
 from ancestral.engine.speculation.proposer import Proposals, Row
 from ancestral.errors import InvalidInput
 
-_ESCAPE = 2.0
-"""Weight of the values that have not followed a sequence, for each value that has."""
-_ENOUGH = 0.02
+ESCAPES = (8.0, 16.0, 16.0, 32.0, 64.0)
+"""Weight of the shorter sequences for each value that followed a sequence, by order."""
+_OWN = 4
+"""Weight of a place in the row itself, in places of the corpus."""
+_ENOUGH = 0.05
 """Weight of shorter sequences that is left out."""
+
+_TIMED, _ROUNDS = 64, 3
+"""Number of proposals that are timed together, and how often."""
+_NOTHING = np.empty(0, np.int64)
 
 
 class Ngram:
     """Proposes what followed the last values of the row, in the row itself and in a corpus.
 
-    The counts after several lengths of sequences are mixed, the longest first: a sequence of n
-    places with d different followers leaves 2 d / (n + 2 d) of its weight to the next shorter one,
-    as in prediction by partial matching. The uniform of the position draws from the mixture at the
-    temperature of the row, so that a proposal agrees with the model's draw as often as the
-    distributions overlap. Temperature 0 takes the most probable value.
+    The counts after sequences of several lengths are mixed, the longest first, as in prediction by
+    partial matching: a sequence of n places with d different followers leaves e d / (n + e d) of
+    its weight to the shorter ones, with e from `ESCAPES`. These are larger than in compression,
+    because a model is smoother than the texts that it was trained on. The uniform of the position
+    draws from the mixture at the temperature of the row, so that a proposal agrees with the model's
+    draw as often as the distributions overlap. Temperature 0 takes the most probable value.
 
     References:
         Cleary & Witten (1984), Data Compression Using Adaptive Coding and Partial String Matching.
@@ -50,6 +58,9 @@ class Ngram:
                     f"corpus: text {i}: expected ids from 0 on, [n], got {shown(text)}"
                 )
         self._corpus = Corpus(texts)
+        longest = max(texts, key=len, default=_NOTHING)
+        self._example = np.concatenate([longest[:_TIMED], np.zeros(_TIMED, np.int64)])
+        self._seconds: float | None = None
 
     def check(self, runner: Runner) -> None:
         if self._corpus.largest >= runner.data.levels:
@@ -59,19 +70,28 @@ class Ngram:
             )
 
     def seconds(self) -> float:
-        return 0.0
+        if self._seconds is None:
+            self._seconds = min(self._measured() for _ in range(_ROUNDS))
+        return self._seconds
 
     @contextmanager
     def begin(self, row: Row) -> Iterator[Proposals]:
-        yield _Matches(self._corpus, row)
+        yield _Matches(self._corpus, row.u.tolist(), row.sampling.temperature)
+
+    def _measured(self) -> float:
+        """Return the seconds that one proposal took, after the beginning of a text."""
+        position = len(self._example) - _TIMED
+        matches = _Matches(self._corpus, [0.5] * len(self._example), 1.0)
+        begin = time.perf_counter()
+        matches.propose(self._example, position, _TIMED)
+        return (time.perf_counter() - begin) / _TIMED
 
 
 class _Matches:
     """What followed the sequences of one row, and the corpus."""
 
-    def __init__(self, corpus: Corpus, row: Row) -> None:
-        self._corpus, self._u = corpus, row.u.tolist()
-        self._temperature = row.sampling.temperature
+    def __init__(self, corpus: Corpus, u: list[float], temperature: float) -> None:
+        self._corpus, self._u, self._temperature = corpus, u, temperature
         # How often values followed the sequences of the row, by order.
         self._own: tuple[dict[tuple[int, ...], dict[int, int]], ...] = tuple({} for _ in ORDERS)
         self._read = 0
@@ -79,42 +99,56 @@ class _Matches:
     def propose(self, values: NDArray[np.int64], position: int, most: int) -> NDArray[np.int64]:
         text: list[int] = values[:position].tolist()
         self._learn(text)
-        end = min(position + most, len(values))
+        key, end = self._corpus.key(text), min(position + most, len(values))
         while len(text) < end:
-            weights = self._mixed(text)
+            weights = self._mixed(text, self._corpus.counts(key))
             if not weights:
                 break
-            text.append(_drawn(weights, self._u[len(text)], self._temperature))
+            value = _drawn(weights, self._u[len(text)], self._temperature)
+            text.append(value)
+            key = self._corpus.pushed(key, value)
         return np.array(text[position:], np.int64)
 
     def _learn(self, text: list[int]) -> None:
         """Count the values that followed the sequences of the row."""
         for end in range(max(self._read, 1), len(text)):
+            value = text[end]
             for order, own in zip(ORDERS, self._own, strict=True):
-                if order <= end:
-                    counts = own.setdefault(tuple(text[end - order : end]), {})
-                    counts[text[end]] = counts.get(text[end], 0) + 1
+                if order > end:
+                    break
+                counts = own.setdefault(tuple(text[end - order : end]), {})
+                counts[value] = counts.get(value, 0) + 1
         self._read = len(text)
 
-    def _mixed(self, text: list[int]) -> dict[int, float]:
-        """Return the weight of each value after a text; nothing if no sequence was seen."""
+    def _mixed(self, text: list[int], found: list[Counts]) -> dict[int, float]:
+        """Return the weight of each value after a text; nothing if no sequence was seen.
+
+        Args:
+            text: the text.
+            found: counts of the corpus, for the first orders.
+        """
         weights: dict[int, float] = {}
-        found, left = self._corpus.counts(text), 1.0
+        left = 1.0
         for i in range(len(ORDERS) - 1, -1, -1):
-            counts = found[i] if i < len(found) else {}
-            own = self._own[i].get(tuple(text[-ORDERS[i] :]), {})
+            counts: Counts = found[i] if i < len(found) else _NONE
+            own: Counts = self._own[i].get(tuple(text[-ORDERS[i] :]), _NONE)
             if not counts and not own:
                 continue
-            total = sum(counts.values()) + sum(own.values())
-            unseen = _ESCAPE * (len(counts.keys() | own.keys()) if own else len(counts))
-            share = left / (total + unseen)
-            for seen in (counts, own):
-                for value, count in seen.items():
-                    weights[value] = weights.get(value, 0.0) + share * count
-            left *= unseen / (total + unseen)
+            different = len(counts.keys() | own.keys()) if own else len(counts)
+            unseen = ESCAPES[i] * different
+            total = unseen + sum(counts.values()) + _OWN * sum(own.values())
+            share = left / total
+            for value, count in counts.items():
+                weights[value] = weights.get(value, 0.0) + share * count
+            for value, count in own.items():
+                weights[value] = weights.get(value, 0.0) + share * _OWN * count
+            left = share * unseen
             if left < _ENOUGH:
                 break
         return weights
+
+
+_NONE: Counts = {}
 
 
 def _drawn(weights: dict[int, float], u: float, temperature: float) -> int:
