@@ -88,8 +88,8 @@ def measure(options: argparse.Namespace) -> CaseRow:
                 merged.append(file.read_bytes())
             if any(one != other for one, other in itertools.pairwise(merged)):
                 raise ParityError(
-                    f"{options.case}: the merged files of Ray and processes differ; compare their "
-                    f"rows with `ancestral bulk check`"
+                    f"{options.case}: expected equal merged files, got those of Ray and of processes "
+                    f"that differ"
                 )
     return recorder.add(
         subject.case,
