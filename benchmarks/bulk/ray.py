@@ -88,8 +88,8 @@ def measure(options: argparse.Namespace) -> CaseRow:
                 merged.append(file.read_bytes())
             if any(one != other for one, other in itertools.pairwise(merged)):
                 raise ParityError(
-                    f"{options.case}: expected equal merged files, got those of Ray and of processes "
-                    f"that differ"
+                    f"{options.case}: expected equal merged files, got those of Ray and of "
+                    f"processes that differ"
                 )
     return recorder.add(
         subject.case,
