@@ -87,7 +87,10 @@ def measure(options: argparse.Namespace) -> CaseRow:
                 merge(job, Store.open(str(out)), file)
                 merged.append(file.read_bytes())
             if any(one != other for one, other in itertools.pairwise(merged)):
-                raise ParityError(f"{options.case}: the merged files of Ray and processes differ")
+                raise ParityError(
+                    f"{options.case}: expected equal merged files, got those of Ray and of "
+                    f"processes that differ"
+                )
     return recorder.add(
         subject.case,
         (f"bulk job of {options.n} rows, {PROCESSES} actors of Ray", "s"),

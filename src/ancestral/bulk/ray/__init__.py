@@ -15,7 +15,7 @@ try:
     import ray.data  # noqa: F401 - only to see whether it is installed
 except ImportError as error:
     raise BackendUnavailable(
-        "ancestral.bulk.ray needs the ray package: pip install 'ancestral[ray]'"
+        "bulk work on Ray needs the ray package: pip install 'ancestral[ray]'"
     ) from error
 
 from ancestral.bulk.ray.crew import run

@@ -1,4 +1,8 @@
-"""A job whose parts are finished by the actors of a Ray cluster."""
+"""A job whose parts are finished by the actors of a Ray cluster.
+
+Parts are given out here, rather than by a Dataset or by Ray's own retries: a call of an actor that
+is lost would wait until Ray has restarted the actor, for which there may never be room again.
+"""
 
 from collections import Counter
 from collections.abc import Iterator
