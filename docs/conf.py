@@ -19,6 +19,8 @@ extensions = [
     "plain_docstrings",
     "root_pages",
 ]
+# Not installed with the site; only names are documented.
+autodoc_mock_imports = ["ray"]
 exclude_patterns = ["_extensions"]
 # Smart quotes would turn the two dashes of `--option` into one.
 smartquotes = False

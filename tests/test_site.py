@@ -18,6 +18,8 @@ from tests.doc_commands import ROOT, blocks, pages
 REFERENCE = ROOT / "docs" / "reference" / "python"
 DIRECTIVE = re.compile(r"^\.\. auto(?:class|exception|function):: ([\w.]+)", flags=re.MULTILINE)
 
+ON_RAY = "ancestral.bulk.ray."
+
 
 def documented() -> list[str]:
     """Return the full names that the Python reference documents."""
@@ -53,7 +55,11 @@ def test_reference_has_public_and_used_names() -> None:
     assert len(names) > 40
     # An operator is documented by its reference implementation in PyTorch.
     there = documented()
-    objects = [resolve_name(name) for name in there]
+    # Ray is not installed here: these are compared by name.
+    on_ray = {name for name in names if name.startswith(ON_RAY)}
+    assert on_ray <= set(there)
+    names -= on_ray
+    objects = [resolve_name(name) for name in there if not name.startswith(ON_RAY)]
     missing = [
         name
         for name in sorted(names)

@@ -29,6 +29,9 @@ OTHER_MEANINGS = {
     "export/trace/comparison.py": {"u"},  # a kind of dtype
     "export/trace/known_inputs.py": {"temperature", "u"},  # tensors of latent graphs
     "src/ancestral/arrays.py": {"u"},  # a kind of dtype
+    # a column of parts
+    "src/ancestral/bulk/draws.py": {"log_q"},
+    "src/ancestral/bulk/table.py": {"log_q"},
     # tensors of known_answers.safetensors
     "src/ancestral/bundles/answers.py": {"u", "temperature", "top_k", "top_p"},
     "src/ancestral/cli/events.py": {"observed"},  # a key of a file

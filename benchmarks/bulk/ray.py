@@ -89,7 +89,7 @@ def measure(options: argparse.Namespace) -> CaseRow:
             if any(one != other for one, other in itertools.pairwise(merged)):
                 raise ParityError(
                     f"{options.case}: expected equal merged files, got those of Ray and of "
-                    f"processes that differ"
+                    f"processes that differ; run `ancestral bulk check` on both"
                 )
     return recorder.add(
         subject.case,

@@ -110,7 +110,10 @@ def measure(
     ]
     parity = replace(workload.parity, sample_nats=max(apart, default=0.0))
     if sum(same) < _AGREEING * len(same):
-        raise ParityError(f"{workload.name}, {name}: only {sum(same)} of {len(same)} rows agree")
+        raise ParityError(
+            f"{workload.name}, {name}: only {sum(same)} of {len(same)} rows agree; run "
+            f"`ancestral verify` on the bundle"
+        )
     report = joined([each.speculated for each in found if each.speculated is not None])
     rounds = tuple(1e3 * each.seconds for each in found)
     fields = timed(rounds, (STEPS, tuple(1e3 * each.seconds for each in plain)))

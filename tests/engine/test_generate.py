@@ -236,8 +236,8 @@ def test_nan(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     binding = engine.session("step").bind({"b": 2, "s": 1})
     real = type(binding).read
 
-    def read(self: Any, name: str) -> np.ndarray:
-        found = real(self, name)
+    def read(self: Any, name: str, part: Any = None) -> np.ndarray:
+        found = real(self, name, part)
         if name == "log_p":
             found[1, 6:] = np.nan
         return found

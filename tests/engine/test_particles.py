@@ -280,8 +280,9 @@ def test_impossible(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     engine, observed = case(load, "tiny")
     real = OnnxRuntimeBinding.read
 
-    def read(self: OnnxRuntimeBinding, name: str) -> NDArray[np.generic]:
-        return np.full_like(real(self, name), -np.inf) if name == "log_p" else real(self, name)
+    def read(self: OnnxRuntimeBinding, name: str, part: Any = None) -> NDArray[np.generic]:
+        found = real(self, name, part)
+        return np.full_like(found, -np.inf) if name == "log_p" else found
 
     monkeypatch.setattr(OnnxRuntimeBinding, "read", read)
     got = engine.complete(observed, 4, 0)

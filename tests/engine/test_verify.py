@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from ancestral.engine import Engine, verify
+from ancestral.engine import Engine, comparison, verify
 from ancestral.engine.comparison import Draws
 from ancestral.parity import ParityReport
 from tests.laws.faults import faulty_model
@@ -119,7 +119,7 @@ def test_followed_to_the_first_difference() -> None:
     got = np.array([[0, 1, 2, 2], [1, 1, 1, 1]])
     expected = np.array([[0, 2, 0, 0], [1, 1, 1, 1]])
     margin = np.array([[0.5, 1e-7, 0.5, 0.5], [0.5, 0.5, 0.5, 0.5]])
-    draws = verify._follow(got, expected, margin, NEAR)
+    draws = comparison.follow(got, expected, margin, NEAR)
     assert (draws.draws, draws.near_ties, draws.unexplained) == (6, 1, 0)
 
 

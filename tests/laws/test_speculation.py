@@ -245,7 +245,9 @@ def _one_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
 def _position_is_not_reset(monkeypatch: pytest.MonkeyPatch) -> None:
     redraw = step_loop.redraw
 
-    def faulty(binding: Binding, position: int, proposed: Integers) -> Integers:
+    def faulty(
+        binding: Binding, position: int, proposed: Integers, row: int | None = None
+    ) -> Integers:
         with pytest.MonkeyPatch.context() as patch:
             write = type(binding).write
 
@@ -254,7 +256,7 @@ def _position_is_not_reset(monkeypatch: pytest.MonkeyPatch) -> None:
                     write(self, name, array, part)
 
             patch.setattr(type(binding), "write", kept)
-            return redraw(binding, position, proposed)
+            return redraw(binding, position, proposed, row)
 
     monkeypatch.setattr(step_loop, "redraw", faulty)
 
@@ -263,11 +265,13 @@ def _uniforms_are_shifted(monkeypatch: pytest.MonkeyPatch) -> None:
     redraw = step_loop.redraw
     shifted: set[int] = set()
 
-    def faulty(binding: Binding, position: int, proposed: Integers) -> Integers:
+    def faulty(
+        binding: Binding, position: int, proposed: Integers, row: int | None = None
+    ) -> Integers:
         if id(binding) not in shifted:
             shifted.add(id(binding))
             binding.write(names.U, np.roll(binding.read(names.U), 1, axis=1))
-        return redraw(binding, position, proposed)
+        return redraw(binding, position, proposed, row)
 
     monkeypatch.setattr(step_loop, "redraw", faulty)
 
@@ -276,9 +280,11 @@ def _log_p_of_the_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     redraw = step_loop.redraw
     ends: dict[int, int] = {}
 
-    def faulty(binding: Binding, position: int, proposed: Integers) -> Integers:
+    def faulty(
+        binding: Binding, position: int, proposed: Integers, row: int | None = None
+    ) -> Integers:
         before, end = binding.read(names.LOG_P), ends.get(id(binding), 0)
-        drawn = redraw(binding, position, proposed)
+        drawn = redraw(binding, position, proposed, row)
         after = binding.read(names.LOG_P)
         if end > position:
             after[:, position:end] = before[:, position:end]

@@ -63,10 +63,12 @@ class SourceRecord(Record):
         paths = sorted(ours.keys() | theirs.keys())
         different = [path for path in paths if ours.get(path) != theirs.get(path)]
         raise InvalidInput(
-            f"data python: expected the corpus of the checkpoint, {expected}, got {self}, "
-            f"{len(different):,} files differ, the first {different[0]!r}; use Python "
-            f"{expected.python} or train again"
+            f"data python: expected the corpus of the checkpoint, {expected.words}, got "
+            f"{self.words}, {len(different):,} files differ, the first {different[0]!r}; use "
+            f"Python {expected.python} or train again"
         )
 
-    def __str__(self) -> str:
+    @property
+    def words(self) -> str:
+        """The number of files, the version of Python, and the hash of the corpus."""
         return f"{len(self.files):,} files of Python {self.python} (SHA-256 {self.sha256[:12]})"
