@@ -111,7 +111,7 @@ def test_the_faster_number_of_threads_is_loaded(start: Start) -> None:
 
 
 def test_the_difference_is_kept_when_threads_change(start: Start) -> None:
-    programs = [start("ours"), start("same")]
+    programs = [start("ours"), start("same", seconds=0.02)]
     for each in programs:
         each.load(2)
     same_model(programs)
@@ -238,6 +238,7 @@ def test_bad_options_and_missing_environments(
     )
 
 
+@pytest.mark.slow
 def test_an_environment_that_cannot_be_made_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

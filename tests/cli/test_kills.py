@@ -111,7 +111,8 @@ class Replaced:
         return resumed
 
 
-@pytest.mark.parametrize("count", [1, pytest.param(24, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 24])
 def test_train_that_replaces_a_run(killer: Killer, root: Path, count: int) -> None:
     run = Replaced(killer, root)
     points = spread(count, run.points) if count > 1 else [run.points - 10]
@@ -229,7 +230,7 @@ def test_sample(killer: Killer, root: Path, bundles: Callable[..., Path], every:
 @pytest.mark.parametrize(
     "every",
     [
-        pytest.param(False, marks=TENSORRT),
+        pytest.param(False, marks=[*TENSORRT, pytest.mark.slow]),
         pytest.param(True, marks=[*TENSORRT, pytest.mark.slow]),
     ],
 )

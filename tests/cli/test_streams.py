@@ -148,6 +148,7 @@ training._step = step
 """
 
 
+@pytest.mark.slow
 def test_interrupted_training(tmp_path: Path) -> None:
     """Training in another process, which starts without Python's handler of Ctrl-C, can stop."""
     arguments = ["train", "--recipe", "tiny", "--no-evaluate", "-o", tmp_path / "run"]

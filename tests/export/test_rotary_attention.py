@@ -18,9 +18,9 @@ from tests.export.test_packed_attention import DATA, attentions, inputs_of, prog
 ROTARY = {"positions": "rotary", "width": 64}
 INSIDE = {
     "grouped": {"heads": 4, "kv_heads": 2},
-    "normalised heads": {"head_norms": True},
 }
 MORE_INSIDE = {
+    "normalised heads": {"head_norms": True},
     "whole heads": {},
     "some features": {"rotary_width": 16},
     "no start": {"start": None},
@@ -82,6 +82,7 @@ def test_same_numbers(config: dict[str, Any]) -> None:
             assert np.abs(a - reference.numpy()).max() <= limit, spec.name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", OUTSIDE.values(), ids=OUTSIDE)
 def test_sizes_that_do_not_fit(config: dict[str, Any]) -> None:
     """ONNX Runtime refuses other sizes of heads and features, so the nodes stay, and run."""

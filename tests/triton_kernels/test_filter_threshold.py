@@ -96,7 +96,7 @@ def check_rows(module: torch.nn.Module, v: int) -> None:
         assert torch.equal(alone, wanted[row]), f"row {row}: {alone.sum()}, not {wanted[row].sum()}"
 
 
-@pytest.mark.parametrize("v", [17, 100, 256, 300, 2000])
+@pytest.mark.parametrize("v", [17, 300, pytest.param(2000, marks=pytest.mark.slow)])
 def test_rows_in_onnx_runtime(v: int) -> None:
     check_rows(Call(filter_threshold), v)
 
@@ -108,7 +108,7 @@ def wrong_rows(v: int) -> set[int]:
     return set(range(len(SETTINGS))) - set(same.all(dim=1).nonzero()[:, 0].tolist())
 
 
-@pytest.mark.parametrize("v", [300, 2000])
+@pytest.mark.parametrize("v", [300, pytest.param(2000, marks=pytest.mark.slow)])
 def test_stages(v: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each row ends in the stage that it is meant for, which a wrong stage shows."""
     whole = "_sorted" if v <= stages.SORTABLE else "bisected"
