@@ -47,7 +47,10 @@ class Draw:
         )
         given |= step_graph.labelled(self.label)
         prefill = step_graph.takes_blocks(signature)
-        return step_loop.Start(self.observed, given, runner.first_position, prefill, self.noise)
+        redraws = self.plan is not None and self.plan.proposer is not None
+        return step_loop.Start(
+            self.observed, given, runner.first_position, prefill, self.noise, redraws=redraws
+        )
 
     @contextmanager
     def speculated(self, runner: Runner) -> Iterator[SpeculatedRow | None]:

@@ -33,6 +33,8 @@ class Start:
         prefill: run the positions that all rows observe as one block; the graph must take blocks.
         noise: noise that the rows draw with.
         filling: session that prefills without predictions; None for the step graph.
+        redraws: whether blocks draw values. Their uniforms are written then, since the kernel that
+            computes them draws single positions only.
     """
 
     observed: NDArray[np.int64]
@@ -41,6 +43,7 @@ class Start:
     prefill: bool = True
     noise: Noise | None = None
     filling: Session | None = None
+    redraws: bool = False
 
     @property
     def tempered(self) -> bool:
@@ -83,7 +86,9 @@ def begin(binding: Binding, start: Start, on_steps: OnSteps = lambda steps: None
         The next position, the same for every row.
     """
     observed, first = start.observed, start.first_position
-    if start.noise is not None:
+    if start.noise is not None and start.redraws:
+        binding.write(names.U, start.noise.uniforms(*observed.shape))
+    elif start.noise is not None:
         binding.draw_from(start.noise)
     for name, array in start.given.items():
         binding.write(name, array)

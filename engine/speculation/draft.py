@@ -88,7 +88,9 @@ class _Loop:
         given = step_graph.settings(signature, row.sampling, 1, runner.data.levels)
         given |= step_graph.labelled(row.label)
         first, observed = runner.first_position, row.observed[None].copy()
-        step_loop.begin(binding, step_loop.Start(observed, given, first, False, row.noise))
+        step_loop.begin(
+            binding, step_loop.Start(observed, given, first, False, row.noise, redraws=True)
+        )
         self._binding = binding
         self._next = first
         # The values before `_next` that the cache has consumed: all but the last one.
