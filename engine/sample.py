@@ -20,7 +20,7 @@ from ancestral.engine.arguments import Progress, Tally
 from ancestral.engine.draw import Draw
 from ancestral.engine.runner import Runner
 from ancestral.engine.session import Binding
-from ancestral.engine.speculation import Speculate, Speculated, joined, plan_of
+from ancestral.engine.speculation import Speculate, Speculated, fixed_point, joined, plan_of
 from ancestral.engine.step_loop import LoopResult
 from ancestral.errors import InvalidInput
 from ancestral.sampling import UNFILTERED, Sampling
@@ -162,7 +162,7 @@ def sample_batches(  # noqa: PLR0913 - the arguments of sample
         arguments.sampling(sampling, runner.data.levels),
         alternatives.checked(logprobs, runner.data.levels),
     )
-    plan = plan_of(runner, speculate, draw.sampling, draw.graph(runner), n)
+    plan = plan_of(runner, speculate, draw.sampling, draw.graph(runner), n, whole_events=True)
     return draw_batches(runner, replace(draw, plan=plan), batch, progress)
 
 
@@ -191,14 +191,18 @@ def draw_batches(
 
 
 def _batch(runner: Runner, draw: Draw, tally: Tally) -> Samples:
-    size, data = len(draw.observed), runner.data
-    with runner.binding(draw.graph(runner), size) as binding:
-        start = draw.start(runner)
-        drawn, speculated = _drawn(runner, binding, draw, start, tally)
-        draw_checks.check(drawn.log_p, draw.noise.first_index, drawn.log_q)
-        top = None
-        if draw.logprobs:
-            top = step_loop.read_top(binding, draw.logprobs).without(runner.first_position)
+    size, data, top = len(draw.observed), runner.data, None
+    speculated: Speculated | None
+    if draw.plan is not None and draw.plan.whole:
+        drawn, speculated = fixed_point(runner, draw.observed, draw.label, draw.noise)
+        draw_checks.check(drawn.log_p, draw.noise.first_index)
+        tally.add(size * (data.length - runner.first_position))
+    else:
+        with runner.binding(draw.graph(runner), size) as binding:
+            drawn, speculated = _drawn(runner, binding, draw, draw.start(runner), tally)
+            draw_checks.check(drawn.log_p, draw.noise.first_index, drawn.log_q)
+            if draw.logprobs:
+                top = step_loop.read_top(binding, draw.logprobs).without(runner.first_position)
     draw_checks.check_values(drawn.values, data.levels)
     return Samples(
         data.in_place(drawn.values),

@@ -21,6 +21,7 @@ from ancestral.engine.speculation.proposer import Proposals, Proposer, Row
 from ancestral.engine.speculation.report import Speculated, joined
 from ancestral.engine.speculation.speculated_row import SpeculatedRow
 from ancestral.engine.speculation.table import Table
+from ancestral.engine.speculation.whole_event import WholeEvents, fixed_point
 
 __all__ = [
     "Draft",
@@ -35,6 +36,8 @@ __all__ = [
     "SpeculatedRow",
     "Speculation",
     "Table",
+    "WholeEvents",
+    "fixed_point",
     "joined",
     "plan_of",
 ]

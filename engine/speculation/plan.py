@@ -15,6 +15,7 @@ from ancestral.engine.speculation.ngram import Ngram
 from ancestral.engine.speculation.proposer import Proposer, Row
 from ancestral.engine.speculation.report import Speculated
 from ancestral.engine.speculation.speculated_row import Choice, SpeculatedRow
+from ancestral.engine.speculation.whole_event import WholeEvents
 from ancestral.errors import InvalidInput
 from ancestral.sampling import Sampling
 from ancestral.scalars import whole
@@ -34,8 +35,9 @@ class Speculation:
     block: int | None = None
 
 
-Speculate = Literal["auto"] | Proposer | Speculation | None
-"""How a row is drawn: step by step, by a proposer that suits the model, or by a given one."""
+Speculate = Literal["auto"] | Proposer | Speculation | WholeEvents | None
+"""How a row is drawn: step by step, by a proposer that suits the model, or by a given one; or whole
+events at the same time, in `sample` only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +48,13 @@ class Plan:
         proposer: what proposes values; None draws step by step.
         remark: why, if there is no proposer.
         block: positions of each block; None chooses.
+        whole: whether all positions of an event are drawn at the same time.
     """
 
     proposer: Proposer | None
     remark: str | None = None
     block: int | None = None
+    whole: bool = False
 
     @contextmanager
     def row(self, runner: Runner, graph: str, row: Row) -> Iterator[SpeculatedRow]:
@@ -72,7 +76,13 @@ class Plan:
 
 
 def plan_of(
-    runner: Runner, speculate: object, sampling: Sampling, graph: str, rows: int
+    runner: Runner,
+    speculate: object,
+    sampling: Sampling,
+    graph: str,
+    rows: int,
+    *,
+    whole_events: bool = False,
 ) -> Plan | None:
     """Return what `speculate` means here; None if nothing was asked for.
 
@@ -82,6 +92,7 @@ def plan_of(
         sampling: temperature, filters, bias and penalties of the rows.
         graph: name of the step graph that draws them.
         rows: number of rows that are drawn together.
+        whole_events: whether the caller can draw whole events.
 
     Raises:
         InvalidInput: it is not a `Speculate`, the block is not a positive integer, the proposer
@@ -89,6 +100,8 @@ def plan_of(
     """
     if speculate is None:
         return None
+    if isinstance(speculate, WholeEvents):
+        return _whole(runner, sampling, graph, whole_events=whole_events)
     block = None
     if isinstance(speculate, Speculation):
         if speculate.block is not None:
@@ -104,12 +117,29 @@ def plan_of(
         return Plan(chosen, block=block)
     if not isinstance(speculate, Proposer):
         raise InvalidInput(
-            f"speculate: expected None, 'auto', a Proposer or a Speculation, got {shown(speculate)}"
+            f"speculate: expected None, 'auto', a Proposer, a Speculation or WholeEvents, got "
+            f"{shown(speculate)}"
         )
     if reason is not None:
         raise InvalidInput(f"speculate: {reason}; leave it out, or pass 'auto'")
     speculate.check(runner)
     return Plan(speculate, block=block)
+
+
+def _whole(runner: Runner, sampling: Sampling, graph: str, *, whole_events: bool) -> Plan:
+    """Return the plan of whole events.
+
+    Raises:
+        InvalidInput: the caller, or the settings, do not allow it.
+    """
+    if not whole_events:
+        raise InvalidInput("speculate: whole events are drawn by `sample` only")
+    if graph != "step" or not sampling.unfiltered:
+        raise InvalidInput(
+            "speculate: whole events are drawn without temperature, filters, bias and logprobs"
+        )
+    runner.session("redraw")
+    return Plan(None, whole=True)
 
 
 def unsuited(runner: Runner, graph: str, sampling: Sampling) -> str | None:

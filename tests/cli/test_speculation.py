@@ -25,6 +25,7 @@ def corpus(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> Path:
         (("--speculate", "table", "--corpus", "CORPUS"), "jacobi+table: "),
         (("--speculate", "ngram", "--corpus", "CORPUS", "--block", "4"), "ngram: "),
         (("--draft", "BUNDLE"), "draft: "),
+        (("--speculate", "whole"), "whole events: "),
         (("--speculate", "auto"), "drawn step by step: 3 rows"),
     ],
 )

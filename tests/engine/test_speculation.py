@@ -20,6 +20,7 @@ from ancestral.engine.speculation import (
     Row,
     Speculation,
     Table,
+    WholeEvents,
     speculated_row,
 )
 from ancestral.engine.speculation.block_choice import BlockChoice
@@ -105,8 +106,8 @@ def test_empty_proposals_step(tiny: AutoregressiveEngine) -> None:
 @pytest.mark.parametrize(
     ("speculate", "message"),
     [
-        ("fast", "expected None, 'auto', a Proposer or a Speculation"),
-        (3, "expected None, 'auto', a Proposer or a Speculation"),
+        ("fast", "expected None, 'auto', a Proposer, a Speculation or WholeEvents"),
+        (3, "expected None, 'auto', a Proposer, a Speculation or WholeEvents"),
         (Speculation(Jacobi(), 0), "block"),
         (Speculation(Jacobi(), 1.5), "block"),
         (Ngram([[0, 1, 5]]), r"corpus: expected values in 0 \.\. 2"),
@@ -174,6 +175,20 @@ def test_models_that_step(load: Load, toy: str, reason: str) -> None:
     assert s.speculated.calls == s.speculated.positions == engine.data.length
     with pytest.raises(InvalidInput, match=reason):
         engine.stream([], speculate=Ngram())
+
+
+def test_whole_events_are_refused(tiny: AutoregressiveEngine) -> None:
+    whole = WholeEvents()
+    with pytest.raises(InvalidInput, match="without temperature, filters, bias and logprobs"):
+        tiny.sample(1, 0, sampling=Sampling(0.5), speculate=whole)
+    with pytest.raises(InvalidInput, match="without temperature, filters, bias and logprobs"):
+        tiny.sample(1, 0, logprobs=1, speculate=whole)
+    for call in (
+        lambda: tiny.generate([[0]], labels=0, speculate=whole),
+        lambda: tiny.stream([Request([0], label=0)], speculate=whole),
+    ):
+        with pytest.raises(InvalidInput, match="whole events are drawn by `sample` only"):
+            call()
 
 
 def test_penalties_step(tiny: AutoregressiveEngine) -> None:

@@ -25,6 +25,7 @@ from ancestral.engine.speculation import (
     SpeculatedRow,
     Speculation,
     Table,
+    WholeEvents,
     speculated_row,
 )
 from ancestral.errors import BundleError
@@ -127,6 +128,40 @@ def test_same_sample(load: Load, toy: str, backend: str, name: str) -> None:
     if name == "table" and toy != "tiny":
         pytest.skip("the toy is not an image")
     check(autoregressive(load, toy, backend), toy, name)
+
+
+@pytest.mark.parametrize("toy", ["tiny", "pixelcnn", "wavenet", "gru", "startless"])
+def test_whole_events(load: Load, toy: str, backend: str) -> None:
+    engine = autoregressive(load, toy, backend)
+    check_whole(engine, toy)
+
+
+def check_whole(engine: AutoregressiveEngine, toy: str) -> None:
+    plain, s = drawn(engine), drawn(engine, speculate=WholeEvents())
+    truth, x = engine.data.in_order(plain.x), engine.data.in_order(s.x)
+    u, limit = Noise(SEED, 0).uniforms(*x.shape), limits(engine)
+    assert_same_draws(x, truth, margins(toy, truth, s.labels, u), limit.cdf)
+    same = (x == truth).all(axis=1)
+    assert_close(s.log_prob[same], plain.log_prob[same], limit.nats, "log p")
+    assert_close(s.log_q[same], plain.log_q[same], limit.nats, "log q")
+    assert s.speculated.calls <= engine.data.length + 1
+
+
+@pytest.mark.parametrize("backend", ["torch", "onnxruntime"])
+def test_whole_events_planted(load: Load, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The planted fault: rows are left as soon as half of their positions stay."""
+    engine = autoregressive(load, "tiny", backend)
+    parallel = type(engine).parallel
+
+    def early(self: Runner, graph: str, label: Any = None, **arrays: Any) -> Any:
+        found = parallel(self, graph, label, **arrays)
+        if graph == "redraw":
+            found["redrawn"][:, 5:] = arrays["x"][:, 5:]
+        return found
+
+    monkeypatch.setattr(type(engine), "parallel", early)
+    with pytest.raises(AssertionError, match="though u is"):
+        check_whole(engine, "tiny")
 
 
 @pytest.mark.parametrize("block", [1, 2, 9, None])

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ancestral.engine.speculation import Proposer, Speculate, Speculated
 
 _option = panel("Speculation")
-_NAMES = ("auto", "jacobi", "ngram", "table", "draft")
+_NAMES = ("auto", "jacobi", "ngram", "table", "draft", "whole")
 _EVENTS = (".npy", ".npz")
 
 Name = Annotated[
@@ -25,7 +25,8 @@ Name = Annotated[
         help="Propose values and draw them in blocks: the same samples in fewer calls, for few "
         "samples at a time. auto: what suits the model, for one sample; jacobi: what the last "
         "block drew; ngram: what followed the same values before; table: counts of --corpus "
-        "(images); draft: a smaller bundle.",
+        "(images); draft: a smaller bundle; whole: all positions at the same time, for small "
+        "PixelCNNs.",
     ),
 ]
 DraftBundle = Annotated[
@@ -82,7 +83,7 @@ class Given:
                 proposer does not fit the model.
             BundleError: the smaller bundle is damaged.
         """
-        from ancestral.engine.speculation import Speculation
+        from ancestral.engine.speculation import Speculation, WholeEvents
 
         name = "draft" if self.name is None and self.draft is not None else self.name
         self._check(name)
@@ -90,6 +91,10 @@ class Given:
             return None
         if name == "auto" and not self.corpus:
             return "auto" if self.block is None else Speculation("auto", self.block)
+        if name == "whole":
+            if self.block is not None:
+                raise InvalidInput("--block: not used with --speculate whole; leave it out")
+            return WholeEvents()
         return Speculation(self._proposer(name, engine), self.block)
 
     def _check(self, name: str | None) -> None:
