@@ -4,12 +4,16 @@ from collections.abc import Mapping
 
 SIZES = (1, 2, 4, 8, 16, 32)
 """Sizes of blocks. Few, since a runtime prepares each."""
-_FIRST = 0.7
+_FIRST = 0.8
 """Assumed share of right proposals before any was seen."""
-_WEIGHT = 6.0
+_WEIGHT = 4.0
 """Number of proposals that this assumption counts as."""
+_PRIOR = 2.0
+"""Calls of a size that the expectation from all proposals counts as."""
 _FORGET = 0.9
 """What a call leaves of the weight of those before it."""
+_CALLS, _GAIN = 6, 1.15
+"""Calls of a size before another is taken, and how much better that has to be."""
 _REST = (8, 64)
 """Steps without proposals after blocks stopped paying: at first, and at most."""
 
@@ -18,9 +22,11 @@ class BlockChoice:
     """Chooses the size of each block of a row.
 
     If each proposal is right with probability a, given that those before it are, a block of s
-    positions yields (1 - a^s) / (1 - a) values. The size with the most values per second is taken.
-    a is estimated from what the row has seen, recent calls first. While single steps are the best,
-    a block is tried now and then, more and more rarely.
+    positions yields (1 - a^s) / (1 - a) values. That is what is expected of a size at first, and
+    what calls of the size yielded counts more and more: proposals of some kinds are better in
+    longer blocks. The size with the most values per second is taken, and kept for some calls, since
+    proposals from the last block need blocks of one size. Recent calls count most. While single
+    steps are the best, a block is tried now and then, more and more rarely.
 
     It is deterministic: the same costs and the same outcomes make the same sizes.
     """
@@ -36,21 +42,36 @@ class BlockChoice:
             size: cost + (size - 1) * proposal for size, cost in costs.items() if size == 1 or cost
         }
         self._right, self._seen = _FIRST * _WEIGHT, _WEIGHT
+        # Values and number of calls, by size.
+        self._yielded = dict.fromkeys(self._costs, (0.0, 0.0))
         self._rest, self._resting = _REST[0], 0
+        self._size, self._calls = 1, _CALLS
 
     def size(self) -> int:
         """Return the size of the next block."""
         if self._resting:
             self._resting -= 1
             return 1
-        rate = self._right / self._seen
-        best = max(self._costs, key=lambda size: (_yield(rate, size) / self._costs[size], -size))
-        if best > 1:
+        self._calls += 1
+        if self._calls > _CALLS:
+            self._choose()
+        if self._size > 1:
             self._rest = _REST[0]
-            return best
+            return self._size
         # A block of two to four shows whether proposals have become better.
-        self._resting, self._rest = self._rest, min(2 * self._rest, _REST[1])
+        self._resting, self._rest, self._calls = self._rest, min(2 * self._rest, _REST[1]), _CALLS
         return min((size for size in self._costs if size > 1), default=1)
+
+    def _choose(self) -> None:
+        """Take the size with the most values per second, if it is better enough."""
+
+        def speed(size: int) -> float:
+            return self._expected(size) / self._costs[size]
+
+        best = max(self._costs, key=lambda size: (speed(size), -size))
+        if speed(best) > (_GAIN if self._size > 1 else 1) * speed(self._size):
+            self._size = best
+        self._calls = 1
 
     def seen(self, proposed: int, right: int) -> None:
         """Take the outcome of a block: its proposals, and how many of the first were right."""
@@ -58,6 +79,16 @@ class BlockChoice:
             return
         self._right = self._right * _FORGET + right
         self._seen = self._seen * _FORGET + right + (right < proposed)
+        if proposed + 1 in self._yielded:
+            values, calls = self._yielded[proposed + 1]
+            self._yielded[proposed + 1] = values * _FORGET + right + 1, calls * _FORGET + 1
+
+    def _expected(self, size: int) -> float:
+        """Return the expected number of values of a block."""
+        values, calls = self._yielded[size]
+        if size == 1:
+            return 1.0
+        return (_PRIOR * _yield(self._right / self._seen, size) + values) / (_PRIOR + calls)
 
 
 def _yield(rate: float, size: int) -> float:
