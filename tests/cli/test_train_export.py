@@ -44,7 +44,11 @@ def test_train(cli: Cli, data: Path, tmp_path: Path) -> None:
     assert cli(*arguments, "--steps", 2, "--seed", 5, "--resume").code == 0
     assert (out / "weights.safetensors").read_bytes() == before
     assert cli(*arguments, "--steps", 2, "--seed", 6, "--resume").code == 2
-    assert cli(*arguments, "--steps", 2, "--seed", 6, "--overwrite").code == 0
+    changed = ("--steps", 2, "--batch-size", 3, "--seed", 6, "--overwrite")
+    assert cli(*arguments, *changed).code == 0
+    training = load_checkpoint(out)[1].config.training
+    assert training is not None
+    assert (training["steps"], training["batch_size"]) == (2, 3)
     assert (out / "weights.safetensors").read_bytes() != before
 
 
@@ -91,6 +95,7 @@ def test_train_with_ordering_and_label_dropout(cli: Cli, data: Path, tmp_path: P
         (["--data", "npz:nowhere.npz"], "nowhere.npz"),
         (["--data", "digits:here"], "--data: expected digits"),
         (["--steps", "0"], "steps"),
+        (["--batch-size", "0"], "batch_size: expected a number >= 1, got 0"),
         (["--threads", "0"], "--threads"),
         (["--device", "cuda"], "cuda"),
         (["--model", "boltzmann"], "--model: expected one of transformer, gru"),
