@@ -80,29 +80,27 @@ def gpt2(recorder: Recorder) -> Iterator[SpeculationRow]:
 
 def text(options: argparse.Namespace, recorder: Recorder) -> Iterator[SpeculationRow]:
     """Yield the rows of a text model: whole events at each temperature, then continuations."""
-    whole = opened(options.case, Path(options.case), recorder.threads)
+    name = Path(options.case).name
+    whole = opened(name, Path(options.case), recorder.threads)
     tokenizer = whole.engine.tokenizer()
     proposers: list[tuple[str, Proposer]] = [("jacobi", Jacobi()), ("ngram", Ngram())]
+    goals = {"ngram, training files": 2.0, "draft": 2.5}
     if options.corpus is not None:
         texts = [tokenizer.encode(each) for each in _texts(options.corpus)]
         proposers.append(("ngram, training files", Ngram(texts)))
     if options.draft is not None:
         draft = Engine.load(options.draft, backend="onnxruntime", threads=recorder.threads)
         proposers.append(("draft", Draft(draft)))
-    bounds = {"ngram, training files": (2.0,), "draft": (2.5,)}
     for temperature in TEMPERATURES:
         for proposer in proposers:
-            goals = bounds.get(proposer[0], ()) if temperature == 1 else ()
-            yield measure(
-                whole,
-                recorder,
-                proposer,
-                Sampling(temperature=temperature),
-                [Bound(PER_CALL, ">=", goal) for goal in goals],
-            )
+            yield measure(whole, recorder, proposer, Sampling(temperature=temperature))
+    for label, proposer in proposers:
+        if label in goals:
+            fixed = (f"{label}, blocks of 8", Speculation(proposer, 8))
+            yield measure(whole, recorder, fixed, bounds=(Bound(PER_CALL, ">=", goals[label]),))
     if options.prompts is not None:
         prompts = tuple(tokenizer.encode(each)[:_PROMPT] for each in _texts(options.prompts))
-        continued = Workload(f"{options.case}, continued", whole.engine, prompts, whole.parity)
+        continued = Workload(f"{name}, continued", whole.engine, prompts, whole.parity)
         for proposer in proposers:
             yield measure(continued, recorder, proposer)
 
