@@ -173,6 +173,15 @@ def redraw(
     return drawn
 
 
+def walk(binding: Binding, position: int, steps: int, row: int | None = None) -> NDArray[np.int64]:
+    """Draw the next positions of a single row step by step; arguments as in `redraw`, [steps]."""
+    some = slice(1) if row is None else slice(row, row + 1)
+    binding.write(names.POSITION, np.full(1, position, np.int64), some)
+    binding.run(steps, rows=None if row is None else some)
+    drawn: NDArray[np.int64] = read_values(binding, (some, slice(position, position + steps)))[0]
+    return drawn
+
+
 def follow(binding: Binding, before: NDArray[np.int64], at: int, steps: int) -> NDArray[np.int64]:
     """Draw the next values of a single row, after values that it may not have drawn itself.
 

@@ -47,11 +47,13 @@ class BlockChoice:
         self._rest, self._resting = _REST[0], 0
         self._size, self._calls = 1, _CALLS
 
+    def rest(self) -> int:
+        """Return how many single steps come before the next block."""
+        steps, self._resting = self._resting, 0
+        return steps
+
     def size(self) -> int:
         """Return the size of the next block."""
-        if self._resting:
-            self._resting -= 1
-            return 1
         self._calls += 1
         if self._calls > _CALLS:
             self._choose()
@@ -69,7 +71,7 @@ class BlockChoice:
             return self._expected(size) / self._costs[size]
 
         best = max(self._costs, key=lambda size: (speed(size), -size))
-        if speed(best) > (_GAIN if self._size > 1 else 1) * speed(self._size):
+        if speed(best) > _GAIN * speed(self._size):
             self._size = best
         self._calls = 1
 
@@ -103,6 +105,10 @@ class Fixed:
 
     def __init__(self, size: int) -> None:
         self._size = size
+
+    def rest(self) -> int:
+        """Return how many single steps come before the next block: none."""
+        return 0
 
     def size(self) -> int:
         """Return the size of the next block."""

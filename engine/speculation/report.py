@@ -28,12 +28,12 @@ class Speculated:
     blocks: Counter[int] = field(default_factory=Counter)
     kept: Counter[int] = field(default_factory=Counter)
 
-    def add(self, block: int, kept: int) -> None:
-        """Count a call of a block of some size, and the values that it yielded."""
-        self.calls += 1
-        self.positions += kept
-        self.blocks[block] += 1
-        self.kept[block] += kept
+    def add(self, block: int, kept: int, calls: int = 1) -> None:
+        """Count calls of a block of some size, and the values that each of them yielded."""
+        self.calls += calls
+        self.positions += calls * kept
+        self.blocks[block] += calls
+        self.kept[block] += calls * kept
 
     @property
     def acceptance(self) -> dict[int, float]:

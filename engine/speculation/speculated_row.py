@@ -16,6 +16,9 @@ from ancestral.engine.speculation.report import Speculated
 class Choice(Protocol):
     """Chooses the size of each block of a row."""
 
+    def rest(self) -> int:
+        """Return how many single steps come before the next block."""
+
     def size(self) -> int:
         """Return the size of the next block."""
 
@@ -61,7 +64,7 @@ class SpeculatedRow:
         self._values[: len(values)] = values
 
     def advance(self, binding: Binding, position: int, end: int, row: int | None = None) -> int:
-        """Run one block, and return the next position of the row.
+        """Run one block, or some single steps, and return the next position of the row.
 
         Args:
             binding: binding of a step graph with this row, whose cache holds the positions before.
@@ -70,6 +73,14 @@ class SpeculatedRow:
             row: its row in the binding; None if that has no other.
         """
         begin = time.perf_counter()
+        steps = min(self._choice.rest(), end - position)
+        if steps:
+            self._values[position : position + steps] = step_loop.walk(
+                binding, position, steps, row
+            )
+            self.report.add(1, 1, steps)
+            self.report.seconds += time.perf_counter() - begin
+            return position + steps
         room = min(self._choice.size(), end - position) - 1
         proposed = self._proposed(position, room) if room > 0 else _NOTHING
         drawn = step_loop.redraw(binding, position, proposed, row)
