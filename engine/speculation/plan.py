@@ -133,10 +133,11 @@ def _whole(runner: Runner, sampling: Sampling, graph: str, *, whole_events: bool
         InvalidInput: the caller, or the settings, do not allow it.
     """
     if not whole_events:
-        raise InvalidInput("speculate: whole events are drawn by `sample` only")
+        raise InvalidInput("speculate: whole events are drawn by `sample` only; leave it out")
     if graph != "step" or not sampling.unfiltered:
         raise InvalidInput(
-            "speculate: whole events are drawn without temperature, filters, bias and logprobs"
+            "speculate: whole events are drawn without temperature, filters, bias and logprobs; "
+            "leave those out"
         )
     runner.session("redraw")
     return Plan(None, whole=True)

@@ -38,6 +38,7 @@ class Row:
         return found
 
 
+@runtime_checkable
 class Proposals(Protocol):
     """Proposals for the values of one row."""
 

@@ -1,7 +1,7 @@
 """The loop of one row with proposals: each call yields at least one value of the sample."""
 
 import time
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from ancestral.engine.speculation.proposer import Proposals
 from ancestral.engine.speculation.report import Speculated
 
 
+@runtime_checkable
 class Choice(Protocol):
     """Chooses the size of each block of a row."""
 

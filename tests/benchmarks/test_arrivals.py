@@ -134,6 +134,7 @@ def test_a_trace_ends_each_request_once(heard: tuple[Heard, ...]) -> None:
 WORDS = ["--case", "toy", "--slots", "2", "--requests", "5", "--rounds", "2", "--threads", "1"]
 
 
+@pytest.mark.slow
 def test_a_run_appends_rows(
     toy_case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -154,6 +155,7 @@ def test_a_run_appends_rows(
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["rows"] == 4
 
 
+@pytest.mark.slow
 def test_no_request_draws_before_it_arrives(load: Load) -> None:
     engine: AutoregressiveEngine = autoregressive(load, "llama", "onnxruntime")
     run = runs.arriving(engine, Workload.draw(engine.data, 5, 0), 2, 20.0)
@@ -197,6 +199,7 @@ def test_a_run_that_loses_the_probabilities_leaves_no_row(
     assert read_rows(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_differences_are_counted(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     """A difference is a near tie if u is near an edge; otherwise it is unexplained."""
     engine: AutoregressiveEngine = autoregressive(load, "llama", "onnxruntime")

@@ -171,6 +171,7 @@ def rows(log: Path, monkeypatch: pytest.MonkeyPatch) -> list[PeerRow]:
     return list(comparison.compare(WORK, dict.fromkeys(seconds, "folder"), absent, plan))
 
 
+@pytest.mark.slow
 def test_a_row_has_every_program_and_is_read_back(
     rows: list[PeerRow], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -193,6 +194,7 @@ def test_a_row_has_every_program_and_is_read_back(
     assert "openvino-genai: no wheel" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_table_has_a_line_for_each_cell(rows: list[PeerRow], tmp_path: Path) -> None:
     lines = [line for line in render(rows).splitlines() if line.startswith("|")]
     assert lines[0] == (

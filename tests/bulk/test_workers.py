@@ -79,6 +79,7 @@ def test_two_workers_on_one_shard(bundles: Bundles, tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path / "out")) == sorted(os.listdir(tmp_path / "one"))
 
 
+@pytest.mark.slow
 def test_error_of_a_worker(bundles: Bundles, tmp_path: Path) -> None:
     """An error in a worker process is raised here as it was raised there."""
     order = ordered(bundles("tiny"))
@@ -145,7 +146,7 @@ def running(bundles: Bundles, tmp_path: Path) -> Iterator[Any]:
         process.communicate()
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_ended_job(
     workers: int, number: int, code: int, running: Any, bundles: Bundles, tmp_path: Path
