@@ -10,6 +10,9 @@ from benchmarks import decode, plain_loop
 from benchmarks.cases import Case, bundle, plain_graph
 from benchmarks.plain_loop import PlainLoop
 
+# The baseline is also run by the benchmarks, which compare it with the graphs.
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("search_from", [1, 10**9], ids=["binary search", "comparison"])
 @pytest.mark.parametrize("rows", [1, 3])

@@ -18,6 +18,9 @@ EngineOf = Callable[[str], AutoregressiveEngine]
 WORDS = ("the cat", "a dog sat on", "one two three", "é and ü", "naïve", "0", " ")
 NATS = 1e-5
 
+SECOND = [toy for toy in TOYS if toy not in {"text", "llama"}]
+"""Toys whose law is slow: another toy has their kind of tokens."""
+
 
 def mixture(toy: str, count: int) -> list[dict[str, Any]]:
     """Return bodies with prompts, seeds, lengths, filters, stops and penalties of their own."""
@@ -85,12 +88,15 @@ def check(running: Running, engine: AutoregressiveEngine, bodies: list[dict[str,
         compare(engine, body, answer)
 
 
-@pytest.mark.parametrize("toy", TOYS)
+@pytest.mark.parametrize(
+    "toy", ["text", "llama", *(pytest.param(toy, marks=pytest.mark.slow) for toy in SECOND)]
+)
 def test_law(running: Running, engine_of: EngineOf, toy: str) -> None:
     check(running, engine_of(toy), mixture(toy, 40))
     running.idle()
 
 
+@pytest.mark.slow
 def test_mixture_is_mixed(engine_of: EngineOf) -> None:
     """The bodies end in each way, and a stop text cuts some of them within the text."""
     rows = [
