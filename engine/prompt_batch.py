@@ -132,7 +132,8 @@ class PromptBatch:
             if loop is None:
                 step_loop.advance(binding, launch)
             else:
-                launch = loop.advance(binding, int(position[0]), int(self._ends[0])) - position[0]
+                at, end = int(position[0]), int(self._ends[0])
+                launch = loop.advance(binding, at, end, launch=size) - at
             position = np.minimum(position + launch, self._t)
             done += int(launch)
             self._look(step_loop.read_values(binding), position)

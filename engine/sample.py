@@ -225,13 +225,13 @@ def _drawn(
     def on_steps(steps: int) -> None:
         tally.add(steps * size)
 
-    if plan is None or plan.proposer is None:
-        steps = t - runner.first_position
-        found = step_loop.draw(binding, start, on_steps)
-        return found, None if plan is None else Speculated(None, plan.remark, steps * size, steps)
     with draw.speculated(runner) as loop:
-        assert loop is not None
         position = step_loop.begin(binding, start, on_steps)
+        if loop is None:
+            steps = t - position
+            step_loop.advance(binding, steps, on_steps)
+            report = None if plan is None else Speculated(None, plan.remark, steps * size, steps)
+            return step_loop.result(binding, start), report
         while position < t:
             before, position = position, loop.advance(binding, position, t)
             on_steps(position - before)

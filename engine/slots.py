@@ -177,7 +177,7 @@ class Slots:
             return False
         slot = row, self._tenant(row), int(self._position[row])
         reached = self._lone.advance(
-            self._exchange.binding, self._exchange.graph, slot, self._donors.values[row]
+            self._exchange.binding, self._exchange.graph, slot, self._donors.values[row], STEPS
         )
         if reached is not None:
             self._position[row] = reached

@@ -47,9 +47,10 @@ class BlockChoice:
         self._rest, self._resting = _REST[0], 0
         self._size, self._calls = 1, _CALLS
 
-    def rest(self) -> int:
-        """Return how many single steps come before the next block."""
-        steps, self._resting = self._resting, 0
+    def rest(self, most: int) -> int:
+        """Return how many single steps come next, at most `most`; 0 if a block does."""
+        steps = min(self._resting, most)
+        self._resting -= steps
         return steps
 
     def size(self) -> int:
@@ -106,8 +107,8 @@ class Fixed:
     def __init__(self, size: int) -> None:
         self._size = size
 
-    def rest(self) -> int:
-        """Return how many single steps come before the next block: none."""
+    def rest(self, most: int) -> int:
+        """Return how many single steps come next: none."""
         return 0
 
     def size(self) -> int:

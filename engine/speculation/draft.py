@@ -53,6 +53,9 @@ class Draft:
                 raise InvalidInput(f"draft: expected {name} {there!r}, the model's, got {here!r}")
         if _tokenizer(self._runner) != _tokenizer(runner):
             raise InvalidInput("draft: expected the model's tokenizer, got another one")
+        optional = [each.bundle.manifest.label_optional for each in (runner, self._runner)]
+        if optional == [True, False]:
+            raise InvalidInput("draft: expected a model of p(x) as well as p(x | y), as the other")
         if self._runner.first_position > runner.first_position:
             raise InvalidInput("draft: expected a model with a start symbol, as the other one has")
 

@@ -38,15 +38,20 @@ class LoneRow:
         self._task: Task | None = None
         self._loop: SpeculatedRow | None = None
         self._reached = -1
-        self._reports: list[Speculated] = []
+        self._ended = Speculated()
 
     @property
     def report(self) -> Speculated:
         """What was counted over all rows; steps of several rows are not among it."""
-        return joined(self._reports) if self._reports else Speculated()
+        return self._ended if self._loop is None else joined([self._ended, self._loop.report])
 
     def advance(
-        self, binding: Binding, graph: str, slot: tuple[int, Task, int], values: NDArray[np.int64]
+        self,
+        binding: Binding,
+        graph: str,
+        slot: tuple[int, Task, int],
+        values: NDArray[np.int64],
+        launch: int,
     ) -> int | None:
         """Run one block of a slot, and return its next position.
 
@@ -55,6 +60,7 @@ class LoneRow:
             graph: name of the step graph.
             slot: number of the slot, its request, and its next position.
             values: values of the row by positions, [t]; those before the position are drawn.
+            launch: most single steps that are run at once.
 
         Returns:
             The next position; None if this request is drawn step by step.
@@ -66,7 +72,7 @@ class LoneRow:
             return None
         if position != self._reached:
             self._loop.catch_up(values[:position])
-        self._reached = self._loop.advance(binding, position, task.end, row)
+        self._reached = self._loop.advance(binding, position, task.end, row, launch)
         return self._reached
 
     def _begin(self, task: Task, graph: str) -> None:
@@ -82,7 +88,6 @@ class LoneRow:
         label = start.given.get(LABEL)
         row = Row(self._runner.data, start.observed[0], noise, label, task.sampling)
         self._loop = self._held.enter_context(plan.row(self._runner, graph, row))
-        self._reports.append(self._loop.report)
 
     def release(self, task: Task) -> None:
         """Release what the proposals of a request hold, which has left its slot."""
@@ -91,5 +96,6 @@ class LoneRow:
 
     def close(self) -> None:
         """Release what the proposals of any request hold."""
+        self._ended = self.report
         self._held.close()
         self._task, self._loop, self._reached = None, None, -1

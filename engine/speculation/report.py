@@ -58,9 +58,10 @@ class Speculated:
 
 
 def joined(reports: Sequence[Speculated]) -> Speculated:
-    """Return the sum of the reports of several batches."""
-    remarks = dict.fromkeys(each.remark for each in reports if each.remark)
-    whole = Speculated(reports[0].proposer, "; ".join(remarks) or None)
+    """Return the sum of the reports of several batches, with the first proposer and remark."""
+    proposers = (each.proposer for each in reports if each.proposer)
+    remarks = (each.remark for each in reports if each.remark)
+    whole = Speculated(next(proposers, None), next(remarks, None))
     for each in reports:
         whole.positions += each.positions
         whole.calls += each.calls

@@ -17,8 +17,8 @@ from ancestral.engine.speculation.report import Speculated
 class Choice(Protocol):
     """Chooses the size of each block of a row."""
 
-    def rest(self) -> int:
-        """Return how many single steps come before the next block."""
+    def rest(self, most: int) -> int:
+        """Return how many single steps come next, at most `most`; 0 if a block does."""
 
     def size(self) -> int:
         """Return the size of the next block."""
@@ -64,7 +64,14 @@ class SpeculatedRow:
         """Take the values of the first positions, which single steps drew, [n]."""
         self._values[: len(values)] = values
 
-    def advance(self, binding: Binding, position: int, end: int, row: int | None = None) -> int:
+    def advance(
+        self,
+        binding: Binding,
+        position: int,
+        end: int,
+        row: int | None = None,
+        launch: int = step_loop.STEPS_PER_LAUNCH,
+    ) -> int:
         """Run one block, or some single steps, and return the next position of the row.
 
         Args:
@@ -72,9 +79,10 @@ class SpeculatedRow:
             position: next position.
             end: position at which the row ends; the block does not pass it.
             row: its row in the binding; None if that has no other.
+            launch: most single steps that are run at once.
         """
         begin = time.perf_counter()
-        steps = min(self._choice.rest(), end - position)
+        steps = self._choice.rest(min(launch, end - position))
         if steps:
             self._values[position : position + steps] = step_loop.walk(
                 binding, position, steps, row

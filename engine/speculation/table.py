@@ -76,7 +76,9 @@ class Table:
         p = _narrowed(_PRIOR * np.tile(p, (data.length, 1)), place, flat)
         if labels is not None:
             label = class_labels(labels, len(x), classes)[:, None]
-            p = _narrowed(_PRIOR * np.tile(p, (classes, 1)), place + len(p) * label, flat)
+            labelled = _narrowed(_PRIOR * np.tile(p, (classes, 1)), place + len(p) * label, flat)
+            # An event without a label has the counts of all.
+            p = np.concatenate([labelled, p])
         self._sums = p.cumsum(axis=1, dtype=np.float32)
 
     def check(self, runner: Runner) -> None:

@@ -140,7 +140,7 @@ class SequenceParity(EventsParity):
         max_abs_position_nats: largest |delta log p| of a single position.
         max_abs_step_nats: largest |delta log p| of an event or a position, from the cached steps.
         max_abs_speculated_nats: the same of samples that are drawn in blocks of proposals; 0 if the
-            model takes one position a step.
+            model is drawn step by step.
         max_abs_top_nats: largest error of the most probable values, in nats: of their log p, and by
             how much a value is less probable under the reference than the one that is due there.
         max_kl: largest KL(reference || backend) of a next-value distribution, in nats.

@@ -1,5 +1,6 @@
 """Speculation: what is refused, what is reported, how blocks are sized, what is proposed."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from ancestral.dataspec import DataSpec
-from ancestral.engine import AutoregressiveEngine, Request, Sampling
+from ancestral.engine import AutoregressiveEngine, Request, Sampling, prompt_batch
 from ancestral.engine.noise import Noise
 from ancestral.engine.speculation import (
     Draft,
@@ -21,6 +22,7 @@ from ancestral.engine.speculation import (
     Speculation,
     Table,
     WholeEvents,
+    plan,
     speculated_row,
 )
 from ancestral.engine.speculation.block_choice import BlockChoice
@@ -141,6 +143,15 @@ def test_draft_of_other_data(tiny: AutoregressiveEngine, change: str, value: Any
         draft.check(other)
 
 
+def test_draft_that_needs_a_label(tiny: AutoregressiveEngine) -> None:
+    manifest = tiny.bundle.manifest.model_copy(update={"label_optional": True})
+    other = SimpleNamespace(
+        data=tiny.data, first_position=0, bundle=SimpleNamespace(manifest=manifest)
+    )
+    with pytest.raises(InvalidInput, match=r"draft: expected a model of p\(x\) as well"):
+        Draft(tiny).check(other)
+
+
 def test_draft_without_a_start_symbol(load: Load) -> None:
     draft = Draft(autoregressive(load, "startless", "onnxruntime"))
     other = SimpleNamespace(data=draft._runner.data, first_position=0, bundle=draft._runner.bundle)
@@ -210,6 +221,50 @@ def test_auto_steps_several_rows(tiny: AutoregressiveEngine) -> None:
     assert tiny.sample(1, 0, speculate="auto").speculated.proposer == "jacobi"
 
 
+def test_every_way_to_draw_speculates(tiny: AutoregressiveEngine) -> None:
+    jacobi, request = Speculation(Jacobi(), 3), Request([0], label=0, seed=2)
+    batches = list(tiny.sample_batches(2, 0, speculate=jacobi))
+    assert [part.speculated.proposer for part in batches] == ["jacobi"] * 2
+    desk = tiny.desk(2, speculate=jacobi)
+    with desk.lease:
+        desk.offer(request)
+        while not desk.idle:
+            desk.round()
+    assert desk.speculated.positions == 8
+
+    async def streamed() -> Any:
+        stream = tiny.astream([request], speculate=jacobi)
+        async for _ in stream:
+            pass
+        return stream.speculated
+
+    assert asyncio.run(streamed()).positions == 8
+    assert tiny.desk(2).speculated is None
+
+
+def test_prefilled_positions_are_not_counted(tiny: AutoregressiveEngine) -> None:
+    observed = np.array([[[0, 1, 2], [0, -1, -1], [-1, -1, -1]]])
+    for speculate in ("auto", Speculation(Jacobi(), 3)):
+        for n in (1, 2):
+            s = tiny.sample(n, 0, observed=observed[0], speculate=speculate)
+            assert s.speculated.positions == 5 * n
+
+
+def test_streamed_tokens_do_not_wait_for_a_long_launch(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While blocks do not pay, a stream still gets its tokens a few steps at a time."""
+    monkeypatch.setattr(plan, "block_costs", lambda runner, graph: {1: 1.0, 2: 9.0})
+    engine = autoregressive(load, "text", "onnxruntime")
+    sizes: list[int] = []
+    wrong = Odd(lambda values, position, most: np.zeros(most, np.int64))
+    engine.generate(
+        [[1]], stop=(), speculate=wrong, stream=lambda index, tokens: sizes.append(len(tokens))
+    )
+    assert max(sizes) <= prompt_batch.STEPS_PER_WORD
+    assert sum(sizes) == engine.data.length - 1
+
+
 def test_join_adds_the_counts(tiny: AutoregressiveEngine) -> None:
     one = [tiny.sample(1, 0, first_index=i, speculate=Speculation(Jacobi(), 4)) for i in (0, 1)]
     both = tiny.sample(2, 0, speculate=Speculation(Jacobi(), 4)).speculated
@@ -230,7 +285,7 @@ def outcome(rate: Callable[[float], float], costs: dict[int, float], length: int
     choice, rng = BlockChoice(costs), np.random.default_rng(0)
     values = seconds = 0.0
     while values < length:
-        rest = choice.rest()
+        rest = choice.rest(64)
         size = choice.size()
         wrong = rng.random(size - 1) >= rate(values)
         right = int(np.argmax(np.append(wrong, True)))
@@ -263,9 +318,9 @@ def test_sizes_are_deterministic() -> None:
 def test_costs_of_proposals_count() -> None:
     cheap, dear = BlockChoice(COSTS), BlockChoice(COSTS, proposal=2.0)
     assert cheap.size() > 1
-    assert dear.rest() == 0
+    assert dear.rest(64) == 0
     assert dear.size() == 2
-    assert dear.rest() == 8
+    assert (dear.rest(5), dear.rest(64), dear.rest(64)) == (5, 3, 0)
 
 
 # ------------------------------------------------------------------------------------- proposals
@@ -336,6 +391,13 @@ def test_table_counts_neighbours(tiny: AutoregressiveEngine) -> None:
 def test_table_of_labels(tiny: AutoregressiveEngine) -> None:
     events = np.repeat([[[0] * 3] * 3, [[2] * 3] * 3], 40, axis=0)
     labels = np.repeat([0, 1], 40)
+    table = Table(events, tiny.data, labels)
+    found = set()
+    for seed in range(30):
+        row = replace(row_of(tiny.data, label=2), noise=Noise(seed, 0))
+        with table.begin(row) as proposals:
+            found.add(int(proposals.propose(np.full(9, -1), 0, 1)[0]))
+    assert found == {0, 2}, "without a label, the counts of all"
     for label, value in ((0, 0), (1, 2)):
         with Table(events, tiny.data, labels).begin(row_of(tiny.data, label=label)) as proposals:
             first = proposals.propose(np.full(9, -1), 0, 1)

@@ -26,6 +26,7 @@ from ancestral.engine.speculation import (
     Speculation,
     Table,
     WholeEvents,
+    plan,
     speculated_row,
 )
 from ancestral.errors import BundleError
@@ -263,6 +264,33 @@ def test_same_stream_planted(load: Load, backend: str, monkeypatch: pytest.Monke
     monkeypatch.setattr(SpeculatedRow, "catch_up", lambda self, values: None)
     with pytest.raises(AssertionError, match=r"acceptance|left off"):
         check_stream(autoregressive(load, "tiny", backend), "draft", 3)
+
+
+@pytest.mark.parametrize("backend", ["torch", "onnxruntime"])
+def test_rests(load: Load, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where blocks are dear, most values are drawn by single steps, several in a launch."""
+    monkeypatch.setattr(plan, "block_costs", lambda runner, graph: {1: 1.0, 2: 9.0})
+    engine = autoregressive(load, "tiny", backend)
+    check(engine, "tiny", "random", None)
+    s = drawn(engine, speculate=proposer("right", engine, engine.data.in_order(drawn(engine).x)))
+    assert set(s.speculated.blocks) == {1, 2}
+    check_stream(engine, "jacobi", 2)
+
+
+@pytest.mark.parametrize("backend", ["torch", "onnxruntime"])
+def test_rests_planted(load: Load, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The planted fault: single steps begin where the rejected block ended."""
+    monkeypatch.setattr(plan, "block_costs", lambda runner, graph: {1: 1.0, 2: 9.0})
+    walk = step_loop.walk
+
+    def late(binding: Binding, position: int, steps: int, row: int | None = None) -> Integers:
+        end = binding.read(names.VALUES).shape[1]
+        walk(binding, min(position + 1, end - 1), steps, row)
+        return binding.read(names.VALUES)[0, position : position + steps]
+
+    monkeypatch.setattr(step_loop, "walk", late)
+    with pytest.raises(AssertionError, match=r"though u is|log p"):
+        check(autoregressive(load, "tiny", backend), "tiny", "random", None)
 
 
 # -------------------------------------------------------------------------------- planted faults
