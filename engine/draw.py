@@ -54,7 +54,7 @@ class Draw:
 
     @contextmanager
     def speculated(self, runner: Runner) -> Iterator[SpeculatedRow | None]:
-        """Begin the loop with proposals of a single row; None if there is no proposer."""
+        """Return the loop that draws a single row with proposals; None without a proposer."""
         if self.plan is None or self.plan.proposer is None:
             yield None
             return

@@ -46,7 +46,7 @@ class Plan:
 
     Attributes:
         proposer: what proposes values; None draws step by step.
-        remark: why, if there is no proposer.
+        remark: why there is no proposer; None if there is one.
         block: positions of each block; None chooses.
         whole: whether all positions of an event are drawn at the same time.
     """

@@ -65,12 +65,13 @@ class Table:
                 f"{data.length} positions x {_PAIRS} pairs x {data.levels} levels; leave out "
                 f"labels, or use another proposer"
             )
-        beside = _neighbours(data)
-        self._pairs: list[list[int]] = beside.tolist()
+        neighbours = _neighbours(data)
+        self._pairs: list[list[int]] = neighbours.tolist()
         flat = data.in_order(x)
         outside = np.concatenate([flat, np.full((len(x), 1), -1)], axis=1)
         group = np.where(outside < 0, _GROUPS, outside * _GROUPS // data.levels)
-        near = group[:, beside[:, 0]] * (_GROUPS + 1) + group[:, beside[:, 1]]
+        left, above = group[:, neighbours[:, 0]], group[:, neighbours[:, 1]]
+        near = left * (_GROUPS + 1) + above
         place = near + _PAIRS * np.arange(data.length)
         p = _narrowed(np.full((_PAIRS, data.levels), _SMOOTHING), near, flat)
         p = _narrowed(_PRIOR * np.tile(p, (data.length, 1)), place, flat)
@@ -130,11 +131,12 @@ def _neighbours(data: DataSpec) -> NDArray[np.int64]:
     A neighbour that does not exist, or comes later in the order, is t.
     """
     t, sites = data.length, np.arange(data.length).reshape(data.event_shape)
-    beside = np.full((2, *data.event_shape), t)
-    beside[0][..., 1:], beside[1][..., 1:, :] = sites[..., :-1], sites[..., :-1, :]
-    place = np.append(np.argsort(data.order), t)
-    found = place[beside.reshape(2, t)[:, data.order]]
-    return np.where(found < np.arange(t), found, t).T
+    left, above = np.full_like(sites, t), np.full_like(sites, t)
+    left[..., 1:], above[..., 1:, :] = sites[..., :-1], sites[..., :-1, :]
+    # The position of each site; t for a neighbour that does not exist.
+    position = np.append(np.argsort(data.order), t)
+    found = np.stack([position[site.reshape(t)[data.order]] for site in (left, above)], axis=1)
+    return np.where(found < np.arange(t)[:, None], found, t)
 
 
 def _narrowed(

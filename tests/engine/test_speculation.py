@@ -3,16 +3,13 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from ancestral.dataspec import DataSpec
 from ancestral.engine import AutoregressiveEngine, Request, Sampling, prompt_batch
-from ancestral.engine.noise import Noise
 from ancestral.engine.speculation import (
     Draft,
     Jacobi,
@@ -20,14 +17,11 @@ from ancestral.engine.speculation import (
     Proposals,
     Row,
     Speculation,
-    Table,
     WholeEvents,
     plan,
     speculated_row,
 )
-from ancestral.engine.speculation.block_choice import BlockChoice
 from ancestral.errors import InvalidInput
-from ancestral.sampling import UNFILTERED
 from tests.conftest import Load, autoregressive
 
 
@@ -273,166 +267,6 @@ def test_join_adds_the_counts(tiny: AutoregressiveEngine) -> None:
     assert both.blocks == first.blocks + second.blocks
     assert both.kept == first.kept + second.kept
     assert both.to_json()["positions"] == 18
-
-
-# ---------------------------------------------------------------------------------------- blocks
-
-COSTS = {1: 1.0, 2: 1.2, 4: 1.5, 8: 2.0, 16: 3.0, 32: 5.0}
-
-
-def outcome(rate: Callable[[float], float], costs: dict[int, float], length: int = 1000) -> float:
-    """Return values per second of a row whose proposals are right with chances by position."""
-    choice, rng = BlockChoice(costs), np.random.default_rng(0)
-    values = seconds = 0.0
-    while values < length:
-        rest = choice.rest(64)
-        size = choice.size()
-        wrong = rng.random(size - 1) >= rate(values)
-        right = int(np.argmax(np.append(wrong, True)))
-        choice.seen(size - 1, right)
-        values, seconds = values + rest + right + 1, seconds + rest * costs[1] + costs[size]
-    return values / seconds
-
-
-@pytest.mark.parametrize("rate", [0.0, 0.3, 0.6, 0.9, 1.0])
-def test_sizes_are_nearly_the_best(rate: float) -> None:
-    def per_second(size: int) -> float:
-        return (size if rate == 1 else (1 - rate**size) / (1 - rate)) / COSTS[size]
-
-    best = max(per_second(size) for size in COSTS)
-    assert outcome(lambda position: rate, COSTS) > 0.85 * best
-
-
-def test_sizes_follow_a_change() -> None:
-    """A text that begins to repeat itself is noticed although single steps were the best."""
-    late = outcome(lambda position: float(position > 300), COSTS, 3000)
-    assert late > 2.5
-    assert outcome(lambda position: 0.0, {1: 1.0, 2: 1.9, 4: 3.0}) > 0.95
-
-
-def test_sizes_are_deterministic() -> None:
-    runs = [outcome(lambda position: 0.5, COSTS) for _ in range(2)]
-    assert runs[0] == runs[1]
-
-
-def test_costs_of_proposals_count() -> None:
-    cheap, dear = BlockChoice(COSTS), BlockChoice(COSTS, proposal=2.0)
-    assert cheap.size() > 1
-    assert dear.rest(64) == 0
-    assert dear.size() == 2
-    assert (dear.rest(5), dear.rest(64), dear.rest(64)) == (5, 3, 0)
-
-
-# ------------------------------------------------------------------------------------- proposals
-
-
-def row_of(data: DataSpec, sampling: Sampling = UNFILTERED, label: int | None = None) -> Row:
-    free = np.full(data.length, -1)
-    return Row(data, free, Noise(3, 0), None if label is None else np.array([label]), sampling)
-
-
-TEXT = DataSpec(name="text", event_shape=(40,), levels=10)
-
-
-def test_ngram_copies_what_followed() -> None:
-    values = np.full(40, -1)
-    values[:14] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2, 3, 4]
-    with Ngram().begin(row_of(TEXT)) as proposals:
-        np.testing.assert_array_equal(proposals.propose(values, 14, 5), [5, 6, 7, 8, 9])
-        # 2, 8, 9 was not seen before, and 8, 9 was followed by 0.
-        values[14:17] = [2, 8, 9]
-        assert proposals.propose(values, 17, 1).tolist() == [0]
-
-
-def test_ngram_reads_its_corpus_up_to_the_ends_of_texts() -> None:
-    ngram = Ngram([[1, 2, 3], [4, 5, 6, 7]])
-    values = np.full(40, -1)
-    values[:2] = [1, 2]
-    with ngram.begin(row_of(TEXT)) as proposals:
-        # After 3 the first text ends: 2, 3 is followed by nothing, also not by the next text.
-        assert proposals.propose(values, 2, 4).tolist() == [3]
-        values[:2] = [4, 5]
-    with ngram.begin(row_of(TEXT)) as proposals:
-        assert proposals.propose(values, 2, 4).tolist() == [6, 7]
-
-
-def test_ngram_draws_with_the_noise_of_the_row() -> None:
-    corpus = [[1, 2, 3]] * 3 + [[1, 2, 7]]
-    found = []
-    for seed in range(200):
-        row = replace(row_of(TEXT), noise=Noise(seed, 0))
-        values = np.full(40, -1)
-        values[:2] = [1, 2]
-        with Ngram(corpus).begin(row) as proposals:
-            value = int(proposals.propose(values, 2, 1)[0])
-        assert value == (3 if row.u[2] < 0.75 else 7)
-        found.append(value)
-    assert set(found) == {3, 7}
-    with Ngram(corpus).begin(row_of(TEXT, Sampling(temperature=0))) as proposals:
-        assert proposals.propose(values, 2, 1).tolist() == [3]
-
-
-def test_table_counts_neighbours(tiny: AutoregressiveEngine) -> None:
-    """In images whose columns are alike, the value above is the next value."""
-    columns = np.random.default_rng(0).integers(0, 3, (60, 1, 3))
-    data = tiny.data
-    table = Table(np.broadcast_to(columns, (60, 3, 3)), data)
-    table.check(tiny)
-    values = np.full(9, -1)
-    values[:3] = [2, 0, 1]
-    hits = 0
-    for seed in range(50):
-        row = replace(row_of(data, label=1), noise=Noise(seed, 0))
-        with table.begin(row) as proposals:
-            hits += int((proposals.propose(values, 3, 6) == [2, 0, 1, 2, 0, 1]).sum())
-    assert hits > 0.9 * 300
-
-
-def test_table_of_labels(tiny: AutoregressiveEngine) -> None:
-    events = np.repeat([[[0] * 3] * 3, [[2] * 3] * 3], 40, axis=0)
-    labels = np.repeat([0, 1], 40)
-    table = Table(events, tiny.data, labels)
-    found = set()
-    for seed in range(30):
-        row = replace(row_of(tiny.data, label=2), noise=Noise(seed, 0))
-        with table.begin(row) as proposals:
-            found.add(int(proposals.propose(np.full(9, -1), 0, 1)[0]))
-    assert found == {0, 2}, "without a label, the counts of all"
-    for label, value in ((0, 0), (1, 2)):
-        with Table(events, tiny.data, labels).begin(row_of(tiny.data, label=label)) as proposals:
-            first = proposals.propose(np.full(9, -1), 0, 1)
-        assert first.tolist() == [value]
-
-
-@pytest.mark.parametrize(
-    ("events", "labels", "message"),
-    [
-        (np.zeros((2, 9), int), None, r"expected at least one event \[3, 3\]"),
-        (np.zeros((0, 3, 3), int), None, "expected at least one event"),
-        (np.full((1, 3, 3), 3), None, "events: "),
-        (np.zeros((2, 3, 3), int), [0, 2], "labels: "),
-    ],
-)
-def test_table_refuses(tiny: AutoregressiveEngine, events: Any, labels: Any, message: str) -> None:
-    with pytest.raises(InvalidInput, match=message):
-        Table(events, tiny.data, labels)
-
-
-def test_table_of_other_data(tiny: AutoregressiveEngine, load: Load) -> None:
-    table = Table(np.zeros((2, 3, 3), int), tiny.data)
-    with pytest.raises(InvalidInput, match="table: expected ordering"):
-        table.check(autoregressive(load, "table", "onnxruntime"))
-
-
-def test_jacobi_proposes_what_the_last_block_drew() -> None:
-    values = np.array([1, 2, 3, 4, -1, -1])
-    with Jacobi().begin(row_of(TEXT)) as proposals:
-        assert proposals.propose(values, 2, 4).tolist() == [3, 4, 4, 4]
-        assert proposals.propose(values, 2, 2).tolist() == [3, 4]
-        assert proposals.propose(np.full(6, -1), 0, 2).tolist() == [0, 0]
-
-
-# ---------------------------------------------------------------------------------------- verify
 
 
 def test_verify_finds_wrong_blocks(

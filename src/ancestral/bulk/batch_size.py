@@ -23,7 +23,7 @@ def measured_rows(
 
     Args:
         computed: the rows of the job.
-        n: number of rows that there are; None if there is no end, as for samples.
+        n: number of rows; None for samples, of which there may be any number.
         clock: function that returns the time in seconds.
     """
     rates: dict[int, float] = {}

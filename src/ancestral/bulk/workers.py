@@ -136,7 +136,7 @@ def _drive(
     parts: _Parts,
     done: "queue.Queue[dict[str, Any] | None]",
 ) -> None:
-    """Give parts to a worker until there are no more; put its answers into the queue."""
+    """Send part numbers to a worker until none are left; put its answers into the queue."""
     assert process.stdin is not None
     assert process.stdout is not None
     try:

@@ -1,7 +1,7 @@
 """`ancestral bound`: lower bounds on the log-probability of events."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -20,30 +20,10 @@ def bound(  # noqa: PLR0913 - the options of a command
             "events. Also accepts files written by `ancestral sample`.",
         ),
     ],
-    k: Annotated[
-        int, options.sampling_option("-k", metavar="K", help="Number of latents per event.")
-    ] = 64,
-    seed: Annotated[
-        int,
-        options.sampling_option(
-            metavar="N",
-            help="Seed of the noise. The latents of event i depend only on the seed and on i.",
-        ),
-    ] = 0,
-    proposal: Annotated[
-        Literal["posterior", "prior"],
-        options.sampling_option(
-            metavar="NAME",
-            help="Draw latents from q(z | x) (posterior) or p(z) (prior: naive Monte Carlo).",
-        ),
-    ] = "posterior",
-    label: Annotated[
-        int | None,
-        options.input_option(
-            metavar="N",
-            help="Bound log p(x | y) for this label; only for a prior over codes with classes.",
-        ),
-    ] = None,
+    k: options.Latents = 64,
+    seed: options.BoundSeed = 0,
+    proposal: options.Proposal = "posterior",
+    label: options.BoundLabel = None,
     labelled: Annotated[
         bool,
         options.input_option("--labelled", help="Bound log p(x | y) for the labels in the file."),

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -113,6 +113,28 @@ Levels = Annotated[
     input_option(
         metavar="N",
         help="Number of levels in the file, for --binarise. Default: its largest value + 1.",
+    ),
+]
+Latents = Annotated[int, sampling_option("-k", metavar="K", help="Number of latents per event.")]
+BoundSeed = Annotated[
+    int,
+    sampling_option(
+        metavar="N",
+        help="Seed of the noise. The latents of event i depend only on the seed and on i.",
+    ),
+]
+Proposal = Annotated[
+    Literal["posterior", "prior"],
+    sampling_option(
+        metavar="NAME",
+        help="Draw latents from q(z | x) (posterior) or p(z) (prior: naive Monte Carlo).",
+    ),
+]
+BoundLabel = Annotated[
+    int | None,
+    input_option(
+        metavar="N",
+        help="Bound log p(x | y) for this label; only for a prior over codes with classes.",
     ),
 ]
 MeansFile = Annotated[

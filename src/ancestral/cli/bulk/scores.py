@@ -1,6 +1,6 @@
 """`ancestral bulk log-prob`, `classify`, `bound` and `encode`: a job over data."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -108,30 +108,10 @@ def bound(  # noqa: PLR0913 - the options of a command
     bundle: options.BundlePath,
     data: DataFiles,
     out: Folder,
-    k: Annotated[
-        int, options.sampling_option("-k", metavar="K", help="Number of latents per event.")
-    ] = 64,
-    seed: Annotated[
-        int,
-        options.sampling_option(
-            metavar="N",
-            help="Seed of the noise. The latents of event i depend only on the seed and on i.",
-        ),
-    ] = 0,
-    proposal: Annotated[
-        Literal["posterior", "prior"],
-        options.sampling_option(
-            metavar="NAME",
-            help="Draw latents from q(z | x) (posterior) or p(z) (prior: naive Monte Carlo).",
-        ),
-    ] = "posterior",
-    label: Annotated[
-        int | None,
-        options.input_option(
-            metavar="N",
-            help="Bound log p(x | y) for this label; only for a prior over codes with classes.",
-        ),
-    ] = None,
+    k: options.Latents = 64,
+    seed: options.BoundSeed = 0,
+    proposal: options.Proposal = "posterior",
+    label: options.BoundLabel = None,
     labelled: Annotated[
         bool,
         options.input_option("--labelled", help="Bound log p(x | y) for the labels in the data."),
