@@ -92,7 +92,7 @@ class ParquetSource:
             self._group = None
             names = [self.values, *([] if self.labels is None else [self.labels])]
             try:
-                table = self.file.read_row_group(group, columns=names)
+                table = self.file.read_row_group(group, columns=names, use_threads=False)
             except (pa.ArrowException, OSError) as error:
                 raise InvalidInput(
                     f"{self.path}: row group {group} cannot be read ({type(error).__name__}); "

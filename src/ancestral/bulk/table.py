@@ -168,7 +168,10 @@ def read_part(
     if facts is None or problem is not None:
         return None, facts, problem
     try:
-        table = pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
+        # Only this thread reads. One of pyarrow's could release the bytes, which are Python's, when
+        # the interpreter has begun to end; the process would be aborted.
+        file = pq.ParquetFile(buffer, page_checksum_verification=True, pre_buffer=False)
+        table = file.read(use_threads=False)
         whole = content_hash(table, facts.known) == facts.sha256
         index = table[INDEX].to_numpy()
     except _UNREADABLE as error:
