@@ -131,11 +131,11 @@ def test_observed(
 def test_target_is_refused_before_sampling(
     cli: Cli, tiny_bundle: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def draw(*_: object, **__: object) -> None:
+    def begin(*_: object, **__: object) -> None:
         raise AssertionError("sampled first")
 
     (tmp_path / "folder.npz").mkdir()
-    monkeypatch.setattr("ancestral.engine.step_loop.draw", draw)
+    monkeypatch.setattr("ancestral.engine.step_loop.begin", begin)
     refused(cli("sample", tiny_bundle, "-o", tmp_path / name), name)
 
 

@@ -69,7 +69,7 @@ def test_internal_error_shows_its_traceback(
     def fault(*_: object, **__: object) -> None:
         raise RuntimeError("boom")
 
-    monkeypatch.setattr("ancestral.engine.step_loop.draw", fault)
+    monkeypatch.setattr("ancestral.engine.step_loop.begin", fault)
     result = cli("sample", tiny_bundle, "-n", 1)
     assert result.code == 3
     assert "Traceback" in result.err
@@ -83,7 +83,7 @@ def test_out_of_memory(cli: Cli, tiny_bundle: Path, monkeypatch: pytest.MonkeyPa
     def ends(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("ancestral.engine.step_loop.draw", ends)
+    monkeypatch.setattr("ancestral.engine.step_loop.begin", ends)
     result = cli("sample", tiny_bundle, "-n", 1)
     assert result.code == 2
     assert result.err.startswith("ancestral: out of memory")

@@ -58,7 +58,6 @@ def main() -> None:
     os.dup2(2, 1)
     # Ctrl-C goes to all processes of a terminal; the parent then ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _end)
 
     def answer(**values: Any) -> None:
         answers.write(f"{json.dumps(values)}\n")
@@ -66,6 +65,9 @@ def main() -> None:
 
     try:
         worker = opened(json.loads(sys.stdin.readline()))
+        # Until here SIGTERM kills: nothing has been written, and an exception that a handler raises
+        # while a library is imported becomes an error of the library.
+        signal.signal(signal.SIGTERM, _end)
         answer(ready=True)
         plan = Plan(worker.job)
         for line in sys.stdin:
