@@ -27,12 +27,14 @@ from ancestral.bundles.manifest import (
     seal,
 )
 from ancestral.bundles.manifest_file import BOUNDS
+from ancestral.bundles.quantisation import Quantisation
 from ancestral.errors import ExportError
 from ancestral.export.known_answers import known_answers
 from ancestral.export.latent_answers import latent_answers
 from ancestral.export.lint import lint
 from ancestral.export.memory.freed import give_back
 from ancestral.export.operators import Form
+from ancestral.export.passes.half_scales import widen_scales
 from ancestral.export.passes.sixteen_bits import narrow as narrow_graph
 from ancestral.export.passes.tied_embedding import multiply_in_place
 from ancestral.export.programs import Graphs, Progress
@@ -58,10 +60,12 @@ class Extras:
     Attributes:
         files: content of further files, by name.
         ignored_fields: names of the fields of config.json that were ignored.
+        quantisation: what is quantised in the model.
     """
 
     files: Mapping[str, bytes] = field(default_factory=dict)
     ignored_fields: Sequence[str] = ()
+    quantisation: Quantisation | None = None
 
 
 def write_bundle(
@@ -88,7 +92,7 @@ def write_bundle(
         ExportError: a graph could not be made or breaks a rule.
         OSError: a file could not be written.
     """
-    writer = _Writer(folder, model, dtype, progress)
+    writer = _Writer(folder, model, dtype, progress, extras.quantisation)
     for name, data in extras.files.items():
         writer.write(name, [data])
     give_back()
@@ -103,9 +107,17 @@ def write_bundle(
 class _Writer:
     """Writes the files of a bundle and collects their manifest entries."""
 
-    def __init__(self, folder: Path, model: Model, dtype: FloatDtype, progress: Progress) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        model: Model,
+        dtype: FloatDtype,
+        progress: Progress,
+        plan: Quantisation | None,
+    ) -> None:
         """Write the weights."""
         self.folder, self.model, self.dtype, self.progress = folder, model, dtype, progress
+        self._plan = plan
         self._files: dict[str, FileEntry] = {}
         self._graphs: dict[str, GraphEntry] = {}
         self._caches = (
@@ -114,7 +126,7 @@ class _Writer:
             else frozenset()
         )
         progress("weights")
-        weights = weights_file(model, dtype)
+        weights = weights_file(model, dtype, plan)
         self._slots = weights.slots
         narrowed = narrowed_tensors(model) if dtype != "float32" else ()
         self._numbers = small_numbers(tensor for _, tensor in narrowed)
@@ -134,6 +146,8 @@ class _Writer:
                 continue
             if self.dtype != "float32":
                 narrow_graph(graph, signature, self.dtype, self._slots, self._numbers)
+            if self._plan is not None:
+                widen_scales(graph.graph, self._slots)
             problems = lint(graph, form, signature)
             if problems:
                 raise ExportError(
@@ -174,10 +188,10 @@ class _Writer:
         model = Component(
             family=family_of(self.model),
             config=model_config(self.model),
-            parameters=sum(p.numel() for p in self.model.parameters()),
+            parameters=_parameters(self.model, self._plan),
         )
         manifest = Manifest(
-            version=FORMAT_VERSION,
+            version=1 if self._plan is None else FORMAT_VERSION,
             kind="latent_variable" if own is None else "autoregressive",
             dtype=self.dtype,
             data=self.model.data,
@@ -185,6 +199,7 @@ class _Writer:
             label_optional=own is not None and own.label_optional,
             first_position=1 if own is not None and own.first_position else 0,
             latent=_latent(self.model),
+            quantisation=self._plan,
             components={"model": model},
             graphs=self._graphs,
             weights=WEIGHTS,
@@ -193,7 +208,8 @@ class _Writer:
             written_by=written_by,
             sha256="",
         )
-        values = manifest.model_dump(mode="json")
+        absent = {"quantisation"} if self._plan is None else set()
+        values = manifest.model_dump(mode="json", exclude=absent)
         values["sha256"] = seal(values)
         content = json.dumps(values, indent=1).encode()
         try:
@@ -222,6 +238,15 @@ class _Writer:
 
         write_atomically(self.folder / name, write)
         self._files[name] = FileEntry(size=size, sha256=digest.hexdigest())
+
+
+def _parameters(model: Model, plan: Quantisation | None) -> int:
+    """Return the number of parameters, whose codes count as the numbers that they stand for."""
+    numbers = sum(parameter.numel() for parameter in model.parameters())
+    for name in () if plan is None else plan.tensors:
+        path, _, attribute = name.rpartition(".")
+        numbers += getattr(model.get_submodule(path), attribute).numel()
+    return numbers
 
 
 def _latent(model: Model) -> Latent | None:

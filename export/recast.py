@@ -61,20 +61,26 @@ def recast(
     opened = Bundle.open(bundle)
     if dtype not in {"float16", "bfloat16"}:
         raise InvalidInput(f"dtype: expected float16 or bfloat16 for a bundle, got {dtype!r}")
-    _check_source(opened)
+    check_source(opened)
     check_target(out, overwrite)
     with placed(out, overwrite=overwrite) as work, opened.reading(*opened.manifest.files):
         _write(opened, work, dtype, progress)
     return out
 
 
-def _check_source(bundle: Bundle) -> None:
+def check_source(bundle: Bundle) -> None:
     """Check that a bundle can be converted.
 
     Raises:
-        InvalidInput: the bundle is not in float32, or its model is of the user's own class.
+        InvalidInput: the bundle is not in float32, is quantised, or its model is of the user's own
+            class.
     """
     manifest = bundle.manifest
+    if manifest.quantisation is not None:
+        raise InvalidInput(
+            f"{bundle.path}: expected a float32 bundle, got one with weights in "
+            f"{manifest.quantisation.weights}; use the float32 bundle that it was made from"
+        )
     if manifest.dtype != "float32":
         raise InvalidInput(
             f"{bundle.path}: expected a float32 bundle, got {manifest.dtype}, whose weights are "

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from onnx_ir.tensor_adapters import from_torch_dtype
 from torch import Tensor, nn
 
+from ancestral.bundles.quantisation import Quantisation
 from ancestral.errors import ExportError
 from ancestral.signature import FloatDtype
 from ancestral.train.models.precision import DTYPES, narrowed_tensors
@@ -40,6 +41,7 @@ _NAMES = {
     torch.bfloat16: "BF16",
     torch.float16: "F16",
     torch.bool: "BOOL",
+    torch.uint8: "U8",
 }
 """Names of the types in a safetensors file, in the order in which it stores its tensors."""
 _ORDER = tuple(_NAMES)
@@ -87,7 +89,9 @@ class WeightsFile:
             yield stored.reshape(-1).view(torch.uint8).numpy().data
 
 
-def weights_file(model: nn.Module, dtype: FloatDtype = "float32") -> WeightsFile:
+def weights_file(
+    model: nn.Module, dtype: FloatDtype = "float32", plan: Quantisation | None = None
+) -> WeightsFile:
     """Lay out the parameters and buffers of a model; a tensor with two names is stored once.
 
     Args:
@@ -95,6 +99,7 @@ def weights_file(model: nn.Module, dtype: FloatDtype = "float32") -> WeightsFile
             numbers that `dtype` represents exactly.
         dtype: type of the bundle. Tensors that a bundle of this type stores in 16 bits are
             converted as they are written.
+        plan: what is quantised in the model. Its scales are converted to their type in the file.
 
     Returns:
         The file, still to be written, with a slot for each name in the model's state_dict.
@@ -112,6 +117,9 @@ def weights_file(model: nn.Module, dtype: FloatDtype = "float32") -> WeightsFile
         for name, tensor in tensors.items()
     }
     allowed = {torch.float32, DTYPES[dtype], torch.int64, torch.int32, torch.bool}
+    if plan is not None:
+        types |= {f"{name}_scale": DTYPES[plan.scales] for name in plan.tensors}
+        allowed |= {torch.uint8, DTYPES[plan.scales]}
     for name, kind in types.items():
         if kind not in allowed:
             expected = sorted(_NAMES[each] for each in allowed)

@@ -23,6 +23,7 @@ from ancestral.train.hugging_face.stored_tensors import DTYPES, FLOATS, Header, 
 from ancestral.train.hugging_face.tensor_files import SafetensorsFile
 from ancestral.train.models.configuration import ModelConfig
 from ancestral.train.models.families import Model, build_model, config_from_json
+from ancestral.train.quantisation.quantise import hollow
 
 _FACTORIES = frozenset({torch.empty, torch.zeros, torch.ones, torch.full, torch.randn})
 """Functions that make the tensors which become parameters; each takes the shape."""
@@ -39,7 +40,9 @@ class _Budget(TorchFunctionMode):
     def __init__(self, headers: Mapping[str, Header]) -> None:
         super().__init__()
         self.stored = len(headers)
-        self.numbers = sum(math.prod(header.shape) for header in headers.values())
+        # A byte of codes may hold two numbers.
+        packs = {name: 1 + (header.dtype == "U8") for name, header in headers.items()}
+        self.numbers = sum(math.prod(h.shape) * packs[name] for name, h in headers.items())
         self.left = 2 * self.stored + _SPARE_TENSORS
 
     def __torch_function__(
@@ -138,6 +141,8 @@ def bundled_model(bundle: Bundle) -> Model:
             file = SafetensorsFile(bundle.weights_file)
             config = config_from_json(component.family, component.config)
             model = skeleton(config, bundle.manifest.data, file.headers)
+            if bundle.manifest.quantisation is not None:
+                hollow(model, bundle.manifest.quantisation)
             check_weights(model, file.headers, narrow=True)
             state = {}
             for name in file.headers:

@@ -22,6 +22,14 @@ Value = Any  # a symbolic ONNX value while a graph is being built
 INT, FLOAT = OpSchema.AttrType.INT, OpSchema.AttrType.FLOAT
 _SINGLE, _OPTIONAL = OpSchema.FormalParameterOption.Single, OpSchema.FormalParameterOption.Optional
 
+_TYPES = {
+    "T": (["tensor(float)", "tensor(float16)"], "activations and caches"),
+    "M": (["tensor(int32)"], "lengths"),
+    "I": (["tensor(int64)"], "indices"),
+    "Q": (["tensor(uint8)"], "codes of quantised weights"),
+}
+"""Types that an input may have, and what it is, by the letter of the type."""
+
 
 def ints(*values: int) -> Value:
     """Return a 1-D int64 constant."""
@@ -49,8 +57,7 @@ def contributed(name: str, types: Mapping[str, str], outputs: int, **attributes:
 
     Args:
         name: name of the operator.
-        types: type of each input, in order: T (activations and caches) or M (int32 lengths), with
-            a "?" if the input is optional.
+        types: type of each input, in order, a key of `_TYPES`, with a "?" if it is optional.
         outputs: number of outputs.
         attributes: type of each attribute.
     """
@@ -65,8 +72,8 @@ def contributed(name: str, types: Mapping[str, str], outputs: int, **attributes:
         ],
         outputs=[parameter(f"output_{i}", "T") for i in range(outputs)],
         type_constraints=[
-            ("T", ["tensor(float)", "tensor(float16)"], "activations and caches"),
-            *([("M", ["tensor(int32)"], "lengths")] if "M" in types.values() else []),
+            (kind, *_TYPES[kind])
+            for kind in dict.fromkeys(("T", *(each.rstrip("?") for each in types.values())))
         ],
         attributes=[OpSchema.Attribute(each, kind) for each, kind in attributes.items()],
     )

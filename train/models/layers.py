@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ancestral.train.likelihoods.likelihood import Likelihood, widened
 from ancestral.train.likelihoods.logistic_mixture import LogisticMixture, fresh_mixture
 from ancestral.triton_kernels.linear import Activation, linear
+from ancestral.triton_kernels.quantised_linear import Quantised
 
 
 def embedding(rows: int, width: int, scale: float) -> nn.Embedding:
@@ -25,6 +26,13 @@ def gated(x: Float[Tensor, "*b dd"]) -> Float[Tensor, "*b d"]:
     """Return the tanh of one half times the sigmoid of the other."""
     value, gate = x.chunk(2, dim=-1)
     return value.tanh() * gate.sigmoid()
+
+
+def operand(module: nn.Module) -> Tensor | Quantised:
+    """Return what a product with a module's weight reads: the weight, or its codes."""
+    quantised = getattr(module, "quantised", None)
+    found: Tensor | Quantised = module.weight if quantised is None else quantised("weight")
+    return found
 
 
 class Linear(nn.Module):
@@ -42,7 +50,7 @@ class Linear(nn.Module):
         self, x: Float[Tensor, "*b i"], activation: Activation = "none"
     ) -> Float[Tensor, "*b o"]:
         """Apply the map to the last axis, then the activation."""
-        return linear(x, self.weight, self.bias, activation, wide=self.wide)
+        return linear(x, operand(self), self.bias, activation, wide=self.wide)
 
 
 class LastProjection(Linear):
@@ -60,14 +68,20 @@ class CastingLinear(nn.Linear):
     """x W^T + b in the dtype of the weights."""
 
     def forward(self, x: Float[Tensor, "*b i"]) -> Float[Tensor, "*b o"]:
-        return super().forward(x.to(self.weight.dtype))
+        weight = operand(self)
+        if isinstance(weight, Quantised):
+            return linear(widened(x), weight, self.bias)
+        return super().forward(x.to(weight.dtype))
 
 
 class WideLinear(nn.Linear):
     """x W^T + b, at least in float32."""
 
     def forward(self, x: Float[Tensor, "*b i"]) -> Float[Tensor, "*b o"]:
-        return nn.functional.linear(widened(x), widened(self.weight), widened(self.bias))
+        weight = operand(self)
+        if isinstance(weight, Quantised):
+            return linear(widened(x), weight, self.bias)
+        return nn.functional.linear(widened(x), widened(weight), widened(self.bias))
 
 
 class CastingConv2d(nn.Conv2d):

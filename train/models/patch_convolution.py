@@ -9,6 +9,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from ancestral.train.models.layers import operand
+from ancestral.triton_kernels.linear import linear
+
 
 class PatchConvolution(nn.Module):
     """sum over (r, c) of x[row + r, column + c] W_(r, c) + b."""
@@ -43,7 +46,8 @@ class PatchConvolution(nn.Module):
         # A side whose displacements end before 0 is cropped instead of padded.
         padded = nn.functional.pad(x, (0, 0, left, max(right, 0), above, 0))
         padded = padded[:, : rows + above + max(self.rows), : columns + left + right]
-        kernel = self.weight.view(len(self.rows), len(self.columns), -1, self.weight.shape[1])
+        weight = self.weight
+        kernel = weight.reshape(len(self.rows), len(self.columns), -1, weight.shape[1])
         y = nn.functional.conv2d(padded.permute(0, 3, 1, 2), kernel.permute(3, 2, 0, 1), self.bias)
         return y.permute(0, 2, 3, 1)
 
@@ -58,4 +62,5 @@ class PatchConvolution(nn.Module):
             column: column of the position.
         """
         inside = self.inside[column[:, 0]][..., None]
-        return torch.where(inside, neighbours, 0.0).flatten(1)[:, None] @ self.weight + self.bias
+        patch = torch.where(inside, neighbours, 0.0).flatten(1)[:, None]
+        return linear(patch, operand(self), self.bias)

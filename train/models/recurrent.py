@@ -51,7 +51,7 @@ class RecurrentConfig(SequenceConfig):
     layers: Count = 2
 
 
-class _Layer(nn.Module):
+class Layer(nn.Module):
     """Weights of one layer, stored as the operators read them."""
 
     def __init__(self, cell: str, width: int) -> None:
@@ -91,7 +91,7 @@ class Recurrent(SequenceNetwork):
         """
         super().__init__(config, data, positions=config.positions)
         self.config = config
-        self.layers = nn.ModuleList(_Layer(config.cell, config.width) for _ in range(config.layers))
+        self.layers = nn.ModuleList(Layer(config.cell, config.width) for _ in range(config.layers))
         self.head = LastProjection(config.width, self.likelihood)
 
     @property

@@ -31,7 +31,7 @@ from ancestral.train.models.autoregressive import (
 )
 from ancestral.train.models.block import Block, Norm, tables
 from ancestral.train.models.inputs import SequenceNetwork
-from ancestral.train.models.layers import LastProjection, dropout
+from ancestral.train.models.layers import LastProjection, dropout, operand
 from ancestral.train.models.transformer_config import TransformerConfig
 from ancestral.triton_kernels.cached_attention import cached_attention
 from ancestral.triton_kernels.embed import slots_from
@@ -185,4 +185,4 @@ class Transformer(SequenceNetwork):
     def _predicted(self, h: Features) -> Float[Tensor, "b s p"]:
         if self.head is not None:
             return self.head(h)
-        return linear(h, self.inputs.token.weight, transposed=True, wide=True)
+        return linear(h, operand(self.inputs.token), transposed=True, wide=True)

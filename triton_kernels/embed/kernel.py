@@ -5,7 +5,7 @@ from typing import no_type_check
 import torch
 import triton
 import triton.language as tl
-from torch import Tensor
+from torch import Tensor, nn
 
 from ancestral.errors import InvalidInput
 from ancestral.triton_kernels.embed import Tables, consume, embed, slots_from
@@ -161,7 +161,8 @@ def _slots_of_one(first: Tensor, tokens: Tensor) -> Tensor:
 def _embed_one(
     tokens: Tensor, consumed: Tensor, slots: Tensor, label: Tensor | None, tables: Tables
 ) -> Tensor:
-    if slots.shape == tokens.shape == (len(tokens), 1):
+    plain = all(type(each) is nn.Embedding for each in tables if isinstance(each, nn.Module))
+    if plain and slots.shape == tokens.shape == (len(tokens), 1):
         # A prefix of two values has one token, which is a column of the prefix.
         return launch(tokens.contiguous(), consumed.contiguous(), slots, label, tables)
     return embed(tokens, consumed, slots, label, tables)

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn.functional import gelu, silu
 
 from ancestral.triton_kernels.overridable import overridable
+from ancestral.triton_kernels.quantised_linear import Quantised, quantised_linear
 
 Activation = Literal["none", "gelu", "gelu_tanh", "gelu_quick", "silu", "relu", "tanh", "swiglu"]
 ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
@@ -28,7 +29,7 @@ ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
 @overridable
 def linear(
     x: Float[Tensor, "*b i"],
-    weight: Float[Tensor, "rows columns"],
+    weight: Float[Tensor, "rows columns"] | Quantised,
     bias: Float[Tensor, " o"] | None = None,
     activation: Activation = "none",
     transposed: bool = False,
@@ -38,13 +39,16 @@ def linear(
 
     Args:
         x: input, [*b, i].
-        weight: [i, o], or [o, i] if `transposed`.
+        weight: [i, o], or [o, i] if `transposed`; or codes, whose rows are output features.
         bias: [o], or None.
         activation: name of the activation. swiglu returns o / 2 features; gelu_tanh is GPT-2's
             approximation.
         transposed: whether the weight has one row per output feature, as a token embedding has.
         wide: whether 16-bit inputs give a float32 result.
     """
+    if isinstance(weight, Quantised):
+        y = quantised_linear(x, *weight)
+        return activated(y if bias is None else y + bias, activation)
     if wide and x.dtype.itemsize == 2:
         x, weight = x.float(), weight.float()
     y = _rows(x, weight) if transposed else x @ weight

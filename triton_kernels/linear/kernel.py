@@ -26,6 +26,7 @@ from ancestral.triton_kernels.dot import dot
 from ancestral.triton_kernels.launch import FLOATS, TYPES, Variant, expect, runs_kernels
 from ancestral.triton_kernels.linear import ACTIVATIONS, Activation, linear
 from ancestral.triton_kernels.overridable import Settings, Table
+from ancestral.triton_kernels.quantised_linear import Quantised
 
 FEW_ROWS = 64
 """Above this many rows a product is compute-bound, and PyTorch's own library runs it."""
@@ -323,8 +324,10 @@ def overrides(settings: Settings) -> Table:
 
 
 def _linear(
-    batch_invariant: bool, x: Tensor, weight: Tensor, *rest: Any, **settings: Any
+    batch_invariant: bool, x: Tensor, weight: Tensor | Quantised, *rest: Any, **settings: Any
 ) -> Tensor:
+    if isinstance(weight, Quantised):
+        return linear(x, weight, *rest, **settings)
     few = x.numel() <= FEW_ROWS * x.shape[-1]
     run = launch if batch_invariant or few else linear
     return run(x, weight, *rest, **settings)

@@ -11,11 +11,13 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from ancestral import limits
 from ancestral.arrays import shown
+from ancestral.bundles.quantisation import Quantisation
 from ancestral.dataspec import DataSpec, Shape
 from ancestral.errors import InvalidInput
 from ancestral.signature import FloatDtype, GraphSignature, Record
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Newest version that is read and written; a bundle has the oldest one that has all its fields."""
 MANIFEST = "manifest.json"
 PRIOR = "prior"
 """Folder inside a bundle that has the bundle of its autoregressive prior."""
@@ -92,6 +94,7 @@ class Manifest(Record):
         label_optional: whether the label num_classes means "no label", and p(x) is modelled too.
         first_position: 1 if x_0 must be observed (no start symbol), otherwise 0.
         latent: properties of a latent variable model, otherwise `None`.
+        quantisation: weights of 4 or 8 bits; `None` if there are none.
         components: models by name; the graphs are those of `model`.
         graphs: graphs by name.
         weights: path of the weights file.
@@ -109,6 +112,7 @@ class Manifest(Record):
     label_optional: bool
     first_position: Literal[0, 1]
     latent: Latent | None
+    quantisation: Quantisation | None = None
     components: dict[Name, Component] = Field(max_length=limits.COMPONENTS)
     graphs: dict[Name, GraphEntry] = Field(max_length=limits.GRAPHS)
     weights: FileName
