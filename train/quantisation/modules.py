@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ancestral.bundles.quantisation import Compute, QuantisedTensor
-from ancestral.train.quantisation.places import Place, from_matrix
+from ancestral.train.quantisation.places import SMALLEST_ROUNDED, Place, from_matrix
 from ancestral.train.quantisation.rounding import Codes
 from ancestral.triton_kernels.dequantise import dequantise
 from ancestral.triton_kernels.quantised_linear import Quantised
@@ -55,7 +55,8 @@ def store(place: Place, codes: Codes, how: QuantisedTensor, compute: Compute) ->
     module, attribute = place.module, place.attribute
     known = module._stored if isinstance(module, QuantisedModule) else {}
     shape = tuple(place.weight.shape)
-    rounded = compute == "int8" and place.kind == "map"
+    large = place.kind == "map" and place.weight.numel() >= SMALLEST_ROUNDED
+    rounded = compute == "int8" and large
     stored = {**known, attribute: (shape, place.axis, how.bits, rounded)}
     del module._parameters[attribute]
     for part, tensor in zip(_PARTS, codes, strict=True):

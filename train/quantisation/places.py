@@ -17,6 +17,8 @@ Kind = Literal["map", "table", "convolution", "recurrent"]
 """Maps and tables have kernels that read codes; the others are dequantised when they are loaded."""
 SMALLEST = 2**12
 """Numbers of the smallest weight that is quantised; below, a node costs more than it saves."""
+SMALLEST_ROUNDED = 2**18
+"""Numbers of the smallest map whose products round their activations, where that is asked for."""
 _CLASSES: tuple[tuple[type[nn.Module], str, Kind, int], ...] = (
     (Linear, "weight", "map", 1),
     (nn.Linear, "weight", "map", 0),

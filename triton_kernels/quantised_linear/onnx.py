@@ -24,8 +24,11 @@ _MATMUL = contributed(
     block_size=INT,
     accuracy_level=INT,
 )
-_FLOATS, _INTEGERS = 0, 4
-"""Accuracy levels of MatMulNBits: activations in float32, or rounded to 8 bits."""
+_INTEGERS = 4
+"""The accuracy level of MatMulNBits that rounds activations to 8 bits, in the groups of W."""
+SMALLEST_PACKED = 2**18
+"""Numbers of the smallest weight whose codes are read in every product. A smaller one stays in the
+cache, so it is dequantised when the graph is loaded, and the product is as fast as in float32."""
 
 
 def translations(form: Form) -> Translations:
@@ -36,11 +39,48 @@ def translations(form: Form) -> Translations:
 def _packed(
     x: Value, codes: Value, scale: Value, zero: Value, width: int, bits: int, rounds: bool
 ) -> Value:
-    """MatMulNBits, which reads the codes as they are stored."""
-    sizes = {"K": width, "N": int(codes.shape[0]), "block_size": int(codes.shape[2]) * 8 // bits}
-    level = _INTEGERS if rounds else _FLOATS
+    """MatMulNBits, which reads the codes as they are stored.
+
+    With float32 activations it has no fast kernel for 8 bits, and none for 4 bits and several rows.
+    The kernel that rounds activations is fast, so it multiplies three rows for each row of x: x
+    rounded to 8 bits, the rest of that rounded to 8 bits, and what is left. Their sum is x to 24
+    bits, and the sum of the products is x W^T to float32's precision (docs/decisions/0033).
+    """
+    n, groups, stored = (int(size) for size in codes.shape)
+    if not rounds and n * width < SMALLEST_PACKED:
+        return _portable(x, codes, scale, zero, width, bits, rounds)
+    group = stored * 8 // bits
+    sizes = {"K": width, "N": n, "block_size": group, "bits": bits}
     points = [] if zero is None else [zero]
-    return _MATMUL(x, codes, scale, *points, bits=bits, accuracy_level=level, **sizes)
+    if rounds:
+        return _MATMUL(x, codes, scale, *points, accuracy_level=_INTEGERS, **sizes)
+    rows = _three_parts(x, width, groups, group)
+    products = _MATMUL(rows, codes, scale, *points, accuracy_level=_INTEGERS, **sizes)
+    y = op.ReduceSum(op.Reshape(products, ints(3, -1, n)), ints(0), keepdims=0)
+    if len(x.shape) == 2:
+        return y
+    return op.Reshape(y, op.Concat(op.Shape(x, end=-1), ints(n), axis=0))
+
+
+def _three_parts(x: Value, width: int, groups: int, group: int) -> Value:
+    """Return three rows of 8 bits, [3 b, k], whose sum is each row of x: first all of the first."""
+    missing = groups * group - width
+    rest = op.Reshape(x, ints(-1, width))
+    if missing:
+        rest = op.Pad(rest, ints(0, 0, 0, missing))
+    rest = op.Reshape(rest, ints(-1, groups, group))
+    parts = []
+    for _ in range(2):
+        most = op.Max(op.ReduceMax(op.Abs(rest), ints(-1), keepdims=1), number(_TINY))
+        step = op.Mul(most, number(1 / 127))
+        parts.append(op.Mul(op.Round(op.Div(rest, step)), step))
+        rest = op.Sub(rest, parts[-1])
+    flat = op.Reshape(op.Concat(*parts, rest, axis=0), ints(-1, groups * group))
+    return flat if not missing else op.Slice(flat, ints(0), ints(width), ints(1))
+
+
+_TINY = 1e-30
+"""Stands for the largest absolute value of a group of zeros."""
 
 
 def _portable(
