@@ -15,6 +15,8 @@ from ancestral.errors import NotADistribution
 from ancestral.step_tensors import LOG_PROB, LOGITS, REDRAWN, U, X
 
 Labels = NDArray[np.int64] | None
+_BLANK = np.float32(0.5)
+"""Uniform of positions that are only padding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +76,8 @@ class Side:
         b, t = arrays[X].shape
         missing = self.runner.data.length - t
         if missing and self.runner.session(graph).signature.input(X).axes[1] != "t":
-            blank = {X: 0, U: np.float32(0.5)}
-            for name, array in arrays.items():
-                arrays[name] = np.pad(array, ((0, 0), (0, missing)), constant_values=blank[name])
+            blank = {X: np.zeros((b, missing), np.int64), U: np.full((b, missing), _BLANK)}
+            arrays = {name: np.hstack([array, blank[name]]) for name, array in arrays.items()}
         labels = None if self.labels is None else self.labels[at : at + b]
         found = self.runner.parallel(graph, labels, **arrays)
         return {name: array[:, :t] for name, array in found.items()}

@@ -27,7 +27,7 @@ def cost_rows(cost: Cost) -> list[Row]:
         (f"  mean + {CONFIDENCE:g} standard errors", f"{cost.upper_nats:+.3e} nats/position"),
         ("bits/dim, source -> bundle", _bits(cost)),
         *_distribution(cost),
-        ("largest differences", _worst(cost)),
+        *_worst(cost),
     ]
 
 
@@ -56,13 +56,14 @@ def _distribution(cost: Cost) -> list[Row]:
     ]
 
 
-def _worst(cost: Cost) -> str:
-    places = [
-        f"{each.nats:+.3g} at {cost.unit[:-1]} {each.index}"
-        + ("" if each.position is None else f" position {each.position}")
-        for each in cost.worst
-    ]
-    return f"{'; '.join(places)} (nats)" if places else "0 nats everywhere"
+def _worst(cost: Cost) -> list[Row]:
+    """Return a row for each of the largest differences."""
+    rows: list[Row] = []
+    for each in cost.worst:
+        position = "" if each.position is None else f", position {each.position}"
+        place = f"{cost.unit[:-1]} {each.index}{position}"
+        rows.append(("" if rows else "largest differences", f"{each.nats:+.3g} nats at {place}"))
+    return rows
 
 
 def _begins(sha256: str | None) -> str:
