@@ -9,7 +9,7 @@ from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
 from ancestral.files.log_prob_file import read_log_probs
 
-DATA = DataSpec(name="text", event_shape=(4,), levels=5)
+DATA = DataSpec(name="text", event_shape=(4,), levels=5, num_classes=3)
 GOOD = '{"ids": [1, 2], "log_prob": [-1, -0.5]}\n'
 
 
@@ -61,6 +61,8 @@ def test_arrays(padding: str, tmp_path: Path) -> None:
         ('{"ids": [10000000000000000000000], "log_prob": [-1]}', "ids: expected"),
         ('{"ids": 1, "log_prob": -1}', "ids: expected a list, got 1"),
         ('{"ids": [1], "log_prob": [-1], "label": "a"}', "label: expected an integer"),
+        ('{"ids": [1], "log_prob": [-1], "label": 3}', r"label: expected values in 0 .. 2, got 3"),
+        (f'{{"ids": [1], "log_prob": [-1], "label": {10**30}}}', "label: expected values in"),
         ('{"ids": [1], "log_prob": [-1], "label": 1}', "label: missing"),
         ('{"ids": [1], "ids": [2], "log_prob": [-1]}', "each key once"),
         ('{"tokens": [1]}', "expected an object"),
@@ -107,6 +109,13 @@ def test_bad_files(tmp_path: Path) -> None:
         read_log_probs(tmp_path / "none.jsonl", DATA)
     with pytest.raises(InvalidInput, match="got a folder"):
         read_log_probs(tmp_path, DATA)
+
+
+def test_labels_without_classes(tmp_path: Path) -> None:
+    """A model without classes ignores the labels of a file, as `log-prob` does."""
+    (tmp_path / "scores.jsonl").write_text(f'{GOOD}{{"ids": [1], "log_prob": [-1], "label": 9}}')
+    data = DATA.model_copy(update={"num_classes": None})
+    assert read_log_probs(tmp_path / "scores.jsonl", data).labels is None
 
 
 def test_rounding(tmp_path: Path) -> None:

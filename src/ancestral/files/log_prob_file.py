@@ -53,7 +53,8 @@ def read_log_probs(path: Path, data: DataSpec) -> GivenLogProbs:
 
     Args:
         path: a JSONL or an .npz; its first bytes decide which it is.
-        data: space of the model's events, by whose levels and length the ids are checked.
+        data: space of the model's events, by which ids and labels are checked; labels are ignored
+            if it has no classes.
 
     Raises:
         InvalidInput: the file cannot be read, or a sequence is ragged, is longer than the model,
@@ -72,7 +73,7 @@ def read_log_probs(path: Path, data: DataSpec) -> GivenLogProbs:
             )
     if not rows:
         raise InvalidInput(f"{path}: expected at least one sequence, got an empty file")
-    missing = [row.label is None for row in rows]
+    missing = [row.label is None or data.num_classes is None for row in rows]
     if any(missing) and not all(missing):
         raise InvalidInput(f"{rows[missing.index(True)].place}: label: missing, other rows have it")
     ids = np.zeros((len(rows), most), np.int64)
@@ -182,6 +183,11 @@ def _check(row: _Row, data: DataSpec) -> None:
         raise InvalidInput(
             f"{place}: ids: expected values in 0 .. {data.levels - 1}, got {ids[wrong[0]]} at "
             f"position {wrong[0]}"
+        )
+    classes = data.num_classes
+    if row.label is not None and classes is not None and not 0 <= row.label < classes:
+        raise InvalidInput(
+            f"{place}: label: expected values in 0 .. {classes - 1}, got {shown(row.label)}"
         )
     wrong = np.flatnonzero(nats > _ROUNDING)
     if len(wrong):
