@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ancestral.engine import step_graph, step_loop
 from ancestral.engine.runner import Runner
+from ancestral.engine.same_data import check_same_data
 from ancestral.engine.session import Binding
 from ancestral.engine.speculation.proposer import Proposals, Row
 from ancestral.errors import InvalidInput
@@ -46,13 +47,7 @@ class Draft:
         self._runner = engine
 
     def check(self, runner: Runner) -> None:
-        ours, theirs = self._runner.data, runner.data
-        for name in ("event_shape", "levels", "ordering", "num_classes", "tokenizer"):
-            here, there = getattr(ours, name), getattr(theirs, name)
-            if here != there:
-                raise InvalidInput(f"draft: expected {name} {there!r}, the model's, got {here!r}")
-        if _tokenizer(self._runner) != _tokenizer(runner):
-            raise InvalidInput("draft: expected the model's tokenizer, got another one")
+        check_same_data("draft", self._runner, runner, "the model's")
         optional = [each.bundle.manifest.label_optional for each in (runner, self._runner)]
         if optional == [True, False]:
             raise InvalidInput("draft: expected a model of p(x) as well as p(x | y), as the other")
@@ -116,10 +111,3 @@ def _agreeing(first: NDArray[np.int64], second: NDArray[np.int64]) -> int:
     count = min(len(first), len(second))
     differs = np.flatnonzero(first[:count] != second[:count])
     return int(differs[0]) if len(differs) else count
-
-
-def _tokenizer(runner: Runner) -> str | None:
-    """Return the hash of the tokenizer's file; None if the model needs none."""
-    manifest = runner.bundle.manifest
-    name = runner.data.tokenizer_file
-    return None if name is None else manifest.files[name].sha256

@@ -48,7 +48,7 @@ def open_arrays(path: Path) -> ArraySource:
         InvalidInput: the file does not exist, is of another kind, lacks the array x or has NaN in
             it, or its labels are not one for each event.
     """
-    axes = _axes_of_idx(path)
+    axes = axes_of_idx(path)
     if axes is not None:
         return ArraySource(read_idx(path, axes=axes), None)
     arrays = ArrayFile.open(path)
@@ -67,7 +67,7 @@ def open_arrays(path: Path) -> ArraySource:
     return ArraySource(x, labels)
 
 
-def _axes_of_idx(path: Path) -> int | None:
+def axes_of_idx(path: Path) -> int | None:
     """Return the number of axes of an IDX file, plain or packed; None for any other file.
 
     Raises:

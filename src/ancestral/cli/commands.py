@@ -9,6 +9,7 @@ from ancestral.cli.bulk import sample as bulk_sample
 from ancestral.cli.bulk import scores as bulk_scores
 from ancestral.cli.check_causality import check_causality
 from ancestral.cli.classify import classify
+from ancestral.cli.compare import compare
 from ancestral.cli.compile import compile
 from ancestral.cli.doctor import doctor
 from ancestral.cli.export import export
@@ -105,6 +106,11 @@ COMMANDS: dict[str, dict[Callable[..., None], tuple[str, ...]]] = {
             "ancestral verify bundle",
             "ancestral verify bundle --backend onnxruntime --json",
             "ancestral verify bundle --backend onnxruntime --trace",
+        ),
+        compare: (
+            "ancestral compare bundle16 bundle --data data.npz",
+            "ancestral compare bundle bundle --source-backend torch --data data.npz",
+            "ancestral compare text scores.jsonl --plot loss.png -o loss.json",
         ),
         bench: (
             "ancestral bench bundle",
