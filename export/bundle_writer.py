@@ -208,18 +208,7 @@ class _Writer:
             written_by=written_by,
             sha256="",
         )
-        absent = {"quantisation"} if self._plan is None else set()
-        values = manifest.model_dump(mode="json", exclude=absent)
-        values["sha256"] = seal(values)
-        content = json.dumps(values, indent=1).encode()
-        try:
-            parse(content, BOUNDS)
-        except ValueError as error:
-            raise ExportError(
-                f"{MANIFEST}: over a limit of the bundle format ({error}); make the configuration "
-                f"or the data description of the model smaller"
-            ) from error
-        write_atomically(self.folder / MANIFEST, content)
+        write_manifest(manifest, self.folder)
 
     def adopt(self, name: str) -> None:
         """Add a file that is already in the folder to the manifest."""
@@ -238,6 +227,27 @@ class _Writer:
 
         write_atomically(self.folder / name, write)
         self._files[name] = FileEntry(size=size, sha256=digest.hexdigest())
+
+
+def write_manifest(manifest: Manifest, folder: Path) -> None:
+    """Write a manifest with its own hash; fields that only newer formats have are left out.
+
+    Raises:
+        ExportError: the manifest exceeds the limits for opening a bundle.
+        OSError: the file could not be written.
+    """
+    newer = {"quantisation", "cost"} if manifest.version == 1 else set()
+    values = manifest.model_dump(mode="json", exclude=newer)
+    values["sha256"] = seal(values)
+    content = json.dumps(values, indent=1).encode()
+    try:
+        parse(content, BOUNDS)
+    except ValueError as error:
+        raise ExportError(
+            f"{MANIFEST}: over a limit of the bundle format ({error}); make the configuration "
+            f"or the data description of the model smaller"
+        ) from error
+    write_atomically(folder / MANIFEST, content)
 
 
 def _parameters(model: Model, plan: Quantisation | None) -> int:

@@ -8,9 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ancestral.bundles.bundle import Bundle
+from ancestral.bundles.cost import Cost
 from ancestral.bundles.manifest import MANIFEST, PRIOR, ignored_fields
+from ancestral.bundles.manifest_file import read_manifest
 from ancestral.bundles.quantisation import Quantisation
-from ancestral.export.bundle_writer import Extras, write_bundle
+from ancestral.export.bundle_writer import Extras, write_bundle, write_manifest
 from ancestral.export.graphs import operators_read_once
 from ancestral.export.place import check_target, placed
 from ancestral.export.programs import Progress, export_graphs
@@ -21,6 +23,8 @@ from ancestral.train.stored_model import bundled_model
 
 Plan = Callable[[Model], Quantisation]
 """A function that returns what to quantise in a model, and how."""
+Measure = Callable[[Path], Cost]
+"""A function that measures what the bundle in a folder loses against its source."""
 
 
 def quantise_bundle(
@@ -29,6 +33,7 @@ def quantise_bundle(
     plan: Plan,
     *,
     rounding: Rounding = round_nearest,
+    measure: Measure | None = None,
     overwrite: bool = False,
     progress: Progress = lambda line: None,
 ) -> Path:
@@ -42,6 +47,8 @@ def quantise_bundle(
         plan: function that returns what to quantise in the bundle's model, for example
             `lambda model: planned(model, "int8")`.
         rounding: rule that rounds each weight.
+        measure: function that is called with the folder of the finished bundle, before it has its
+            name. What it returns is stored in the manifest; if it raises, no bundle is written.
         overwrite: whether to replace an existing bundle.
         progress: called with a short text before each stage, for example "graph step".
 
@@ -68,6 +75,9 @@ def quantise_bundle(
             if opened.manifest.has_prior:
                 _copy(opened.prior(), work / PRIOR)
             _write(opened, model, chosen, work, progress)
+            if measure is not None:
+                progress("cost")
+                _add(measure(work), work)
     return out
 
 
@@ -79,6 +89,10 @@ def _write(
     further = {name: bundle.read(name) for name in manifest.files if name not in manifest.used}
     extras = Extras(further, ignored_fields(manifest.written_by), plan)
     write_bundle(model, work, manifest.label_prior, "float32", graphs, progress, extras)
+
+
+def _add(cost: Cost, folder: Path) -> None:
+    write_manifest(read_manifest(folder).model_copy(update={"cost": cost}), folder)
 
 
 def _copy(prior: Bundle, folder: Path) -> None:

@@ -5,6 +5,8 @@ converts them to the dtype of its weights. A wide map, the last one before proba
 its weights to float32 instead.
 """
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -30,9 +32,12 @@ def gated(x: Float[Tensor, "*b dd"]) -> Float[Tensor, "*b d"]:
 
 def operand(module: nn.Module) -> Tensor | Quantised:
     """Return what a product with a module's weight reads: the weight, or its codes."""
-    quantised = getattr(module, "quantised", None)
-    found: Tensor | Quantised = module.weight if quantised is None else quantised("weight")
-    return found
+    quantised: Callable[[str], Quantised] | None = getattr(module, "quantised", None)
+    if quantised is not None:
+        return quantised("weight")
+    weight = module.weight
+    assert isinstance(weight, Tensor)
+    return weight
 
 
 class Linear(nn.Module):

@@ -62,7 +62,7 @@ def store(place: Place, codes: Codes, how: QuantisedTensor, compute: Compute) ->
     for part, tensor in zip(_PARTS, codes, strict=True):
         if tensor is not None:
             module.register_buffer(f"{attribute}_{part}", tensor)
-    module.__class__ = _class(getattr(type(module), "_origin", type(module)), tuple(stored))
+    module.__class__ = _class(_origin(module), tuple(stored))
     assert isinstance(module, QuantisedModule)
     module._stored = stored
 
@@ -71,21 +71,36 @@ def empty(place: Place, how: QuantisedTensor) -> Codes:
     """Return codes without memory, in the shapes of a weight's, to be loaded."""
     n, k = place.matrix.shape
     groups = -(-k // how.group)
-    sizes = {"device": "meta", "dtype": torch.uint8}
     points = -(-groups * how.bits // 8)
-    return Codes(
-        torch.empty(n, groups, how.group * how.bits // 8, **sizes),  # type: ignore[arg-type]
-        torch.empty(n, groups, device="meta"),
-        None if how.symmetric else torch.empty(n, points, **sizes),  # type: ignore[arg-type]
-    )
+    stored = how.group * how.bits // 8
+    with torch.device("meta"):
+        return Codes(
+            torch.empty(n, groups, stored, dtype=torch.uint8),
+            torch.empty(n, groups),
+            None if how.symmetric else torch.empty(n, points, dtype=torch.uint8),
+        )
+
+
+def _origin(module: nn.Module) -> type[nn.Module]:
+    """Return the class that a module had before its first weight was quantised."""
+    found: type[nn.Module] = getattr(module, "origin", type(module))
+    return found
 
 
 @cache
 def _class(base: type[nn.Module], attributes: tuple[str, ...]) -> type[nn.Module]:
     """Return the class of a module with some quantised weights."""
-    fields: dict[str, Any] = {"_origin": base}
-    for name in attributes:
-        fields[name] = property(lambda self, name=name: self.dequantised(name))
+    fields: dict[str, Any] = {"origin": base} | {name: _weight(name) for name in attributes}
     rows = (_Rows,) if issubclass(base, nn.Embedding) else ()
-    made: type[nn.Module] = type(f"Quantised{base.__name__}", (QuantisedModule, *rows, base), fields)
+    bases = (QuantisedModule, *rows, base)
+    made: type[nn.Module] = type(f"Quantised{base.__name__}", bases, fields)
     return made
+
+
+def _weight(name: str) -> property:
+    """Return a property that dequantises a weight."""
+
+    def read(module: QuantisedModule) -> Tensor:
+        return module.dequantised(name)
+
+    return property(read)

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from ancestral import limits
 from ancestral.arrays import shown
+from ancestral.bundles.cost import Cost
 from ancestral.bundles.quantisation import Quantisation
 from ancestral.dataspec import DataSpec, Shape
 from ancestral.errors import InvalidInput
@@ -95,6 +96,7 @@ class Manifest(Record):
         first_position: 1 if x_0 must be observed (no start symbol), otherwise 0.
         latent: properties of a latent variable model, otherwise `None`.
         quantisation: weights of 4 or 8 bits; `None` if there are none.
+        cost: likelihood that the bundle loses against its source; `None` if it was not measured.
         components: models by name; the graphs are those of `model`.
         graphs: graphs by name.
         weights: path of the weights file.
@@ -113,6 +115,7 @@ class Manifest(Record):
     first_position: Literal[0, 1]
     latent: Latent | None
     quantisation: Quantisation | None = None
+    cost: Cost | None = None
     components: dict[Name, Component] = Field(max_length=limits.COMPONENTS)
     graphs: dict[Name, GraphEntry] = Field(max_length=limits.GRAPHS)
     weights: FileName
@@ -138,6 +141,8 @@ class Manifest(Record):
         """Check that the fields agree with each other."""
         if (self.latent is None) != (self.kind == "autoregressive"):
             raise ValueError(f"latent: does not fit kind {self.kind}, got {shown(self.latent)}")
+        if self.cost is not None and self.quantisation is None:
+            raise ValueError("cost: expected none in a bundle without quantised weights")
         if "model" not in self.components:
             raise ValueError(f"components: no 'model', only {shown(sorted(self.components))}")
         classes, prior = self.data.num_classes, self.label_prior

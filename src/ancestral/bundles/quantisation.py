@@ -46,7 +46,8 @@ class Quantisation(Record):
     @property
     def weights(self) -> str:
         """Types of the weights: int8, int4, or int4 and int8."""
-        return " and ".join(f"int{bits}" for bits in sorted({t.bits for t in self.tensors.values()}))
+        bits = sorted({tensor.bits for tensor in self.tensors.values()})
+        return " and ".join(f"int{each}" for each in bits)
 
     @model_validator(mode="after")
     def _agrees(self) -> "Quantisation":

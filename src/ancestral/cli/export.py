@@ -7,9 +7,10 @@ import typer
 
 from ancestral.cli.checkpoint_folder import CheckpointOptions
 from ancestral.cli.installed import backends_for, require
-from ancestral.cli.options import backend_option, input_option, output_option
+from ancestral.cli.options import backend_option, input_option, output_option, precision_option
 from ancestral.cli.output import check_place, check_utf8, say, show
 from ancestral.cli.present.parity_table import parity_tables
+from ancestral.cli.quantise import QuantiseOptions, export_quantised, float32_bundle
 from ancestral.cli.verify import parity_reports, report_failures
 from ancestral.errors import InvalidInput
 from ancestral.progress import stages
@@ -22,7 +23,7 @@ def export(  # noqa: PLR0913 - the options of a command
             metavar="CHECKPOINT",
             help="Folder written by `ancestral train`; or of a Hugging Face language or image "
             "model (GPT-2, ImageGPT, Llama, Mistral, Qwen2, Qwen3, GPT-NeoX); or of a diffusers "
-            "AutoencoderKL; or a float32 bundle, to convert it to 16 bits.",
+            "AutoencoderKL; or a float32 bundle, to convert it to 16 bits or to quantise it.",
         ),
     ],
     out: Annotated[
@@ -76,6 +77,51 @@ def export(  # noqa: PLR0913 - the options of a command
             "projection, softmax, sums and draws are always float32.",
         ),
     ] = "float32",
+    weights: Annotated[
+        Literal["int8", "int4"] | None,
+        precision_option(
+            metavar="NAME",
+            help="Store the weights of linear maps, tables, convolutions and recurrent layers in 8 "
+            "or 4 bits: int8 or int4. Probabilities change; --data measures by how much.",
+        ),
+    ] = None,
+    group: Annotated[
+        int | None,
+        precision_option(
+            metavar="N",
+            help="Weights that share a scale: 16, 32, 64, 128 or 256. Default: 128 for int8, 32 "
+            "for int4.",
+        ),
+    ] = None,
+    asymmetric: Annotated[
+        bool, precision_option("--asymmetric", help="Give each group of a map a zero point too.")
+    ] = False,
+    scales: Annotated[
+        Literal["float32", "float16"] | None,
+        precision_option(metavar="NAME", help="Type of the scales in the file. Default: float32."),
+    ] = None,
+    compute: Annotated[
+        Literal["float32", "int8"] | None,
+        precision_option(
+            metavar="NAME",
+            help="Type of activations in products: float32, or int8, which rounds them at run "
+            "time: faster, and a further loss. Default: float32.",
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        precision_option(
+            metavar="FILE",
+            help="Data on which the loss against the float32 bundle is measured, as in `ancestral "
+            "compare`; it is stored in the bundle.",
+        ),
+    ] = None,
+    n: Annotated[
+        int | None,
+        precision_option(
+            "-n", metavar="N", help="Number of first events or windows of --data. Default: all."
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, output_option("--overwrite", help="Replace an existing bundle.")
     ] = False,
@@ -116,13 +162,18 @@ def export(  # noqa: PLR0913 - the options of a command
         raise InvalidInput(f"--out: {out} is an input of the command; give another name")
     ignored = tuple(dict.fromkeys(ignore_field)) if ignore_field else None
     options = CheckpointOptions(length, size, pixel_scale, start, ignored)
+    precision = QuantiseOptions(weights, group, asymmetric or None, compute, scales, data, n)
+    precision.check(dtype)
     with stages("exporting") as at:
 
         def progress(line: str) -> None:
             say(f"exporting: {line}")
             at(line)
 
-        if (checkpoint / MANIFEST).is_file():
+        if weights is not None:
+            with float32_bundle(checkpoint, out, options, progress) as bundle:
+                export_quantised(bundle, out, precision, overwrite, progress)
+        elif (checkpoint / MANIFEST).is_file():
             options.refuse(checkpoint)
             recast(checkpoint, out, dtype, overwrite=overwrite, progress=progress)
         else:
@@ -139,7 +190,8 @@ def export(  # noqa: PLR0913 - the options of a command
                 overwrite=overwrite,
                 progress=progress,
             )
-    say(f"exported in {dtype} -> {out}")
+    stored = "" if weights is None else f", weights in {weights}"
+    say(f"exported in {dtype}{stored} -> {out}")
     if not verify:
         return
     names = backends_for(out)

@@ -1,6 +1,7 @@
 """`ancestral info`: show what a bundle contains."""
 
 import math
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -55,6 +56,8 @@ def describe(bundle: "Bundle") -> dict[str, Any]:
         "format_version": manifest.version,
         "kind": manifest.kind,
         "dtype": manifest.dtype,
+        "quantisation": plain["quantisation"],
+        "cost": plain["cost"],
         "data": plain["data"],
         "tokenizer_off": bundle.unused_tokenizer_settings(),
         "label_prior": manifest.label_prior,
@@ -115,6 +118,7 @@ def _show(document: dict[str, Any], state: str) -> None:
         ("labels", _labels(document)),
         ("text", _text(data, document["tokenizer_off"])),
         ("parameters", f"{document['parameters']:,}"),
+        *_quantised(document),
         *_of_kind(document),
         ("size", f"{document['bytes']:,} bytes in {count} files"),
         ("written by", ", ".join(f"{k} {v}" for k, v in document["written_by"].items())),
@@ -160,6 +164,29 @@ def _text(data: dict[str, Any], off: list[str]) -> str:
     ends = f", ends at {stop}" if stop else ""
     unused = f"; switched off: {', '.join(off)}" if off else ""
     return f"{data['tokenizer']}{ends}{unused}"
+
+
+def _quantised(document: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the lines about quantised weights, what stays as it is and why, and the cost."""
+    from ancestral.bundles.cost import Cost
+    from ancestral.bundles.cost_rows import cost_rows
+    from ancestral.bundles.quantisation import Quantisation
+
+    if document["quantisation"] is None:
+        return []
+    plan = Quantisation.model_validate(document["quantisation"])
+    by_kind = Counter((each.bits, each.group) for each in plan.tensors.values())
+    stored = [
+        f"{count} in int{bits}, groups of {group}" for (bits, group), count in by_kind.items()
+    ]
+    reasons = Counter(plan.kept.values())
+    lines = [
+        ("weights", f"{'; '.join(stored)}; {plan.scales} scales; activations {plan.compute}"),
+        *(("in float32", f"{count} weights: {reason}") for reason, count in reasons.items()),
+    ]
+    if document["cost"] is None:
+        return [*lines, ("cost", "not measured; run `ancestral compare` with the source and data")]
+    return [*lines, *cost_rows(Cost.model_validate(document["cost"]))]
 
 
 def _of_kind(document: dict[str, Any]) -> list[tuple[str, str]]:

@@ -24,6 +24,7 @@ def panel(name: str) -> Any:
 input_option = panel("Input")
 sampling_option = panel("Sampling")
 output_option = panel("Output")
+precision_option = panel("Quantised weights")
 backend_option = panel("Backend")
 npz_option = partial(output_option, "-o", "--out", metavar="FILE.npz")
 
