@@ -1,7 +1,6 @@
 """Modules that store the codes of a weight, and give it back in float32 to whoever asks for it."""
 
 import math
-from functools import cache
 from typing import Any
 
 import torch
@@ -87,7 +86,6 @@ def _origin(module: nn.Module) -> type[nn.Module]:
     return found
 
 
-@cache
 def _class(base: type[nn.Module], attributes: tuple[str, ...]) -> type[nn.Module]:
     """Return the class of a module with some quantised weights."""
     fields: dict[str, Any] = {"origin": base} | {name: _weight(name) for name in attributes}
