@@ -16,6 +16,7 @@ GROUPS = (
     "Latents",
     "Plans",
     "Job",
+    "Quantised weights",
     "Output",
     "Backend",
     "Network",

@@ -98,14 +98,14 @@ def export_quantised(
             compute=options.compute or "float32",
             half_scales=options.scales == "float16",
         ),
-        measure=None if options.data is None else lambda made: measured(made, bundle, options),
+        measure=None if options.data is None else lambda made: measured(made, bundle, out, options),
         overwrite=overwrite,
         progress=progress,
     )
 
 
-def measured(bundle: Path, source: Path, options: QuantiseOptions) -> "Cost":
-    """Measure what a bundle loses against its source on the data of the options."""
+def measured(bundle: Path, source: Path, out: Path, options: QuantiseOptions) -> "Cost":
+    """Measure, and show, what a bundle that will be `out` loses on the data of the options."""
     from ancestral.cli import options as shared
     from ancestral.cli.compared_data import ComparedData, DataOptions
     from ancestral.cli.output import show
@@ -123,7 +123,7 @@ def measured(bundle: Path, source: Path, options: QuantiseOptions) -> "Cost":
             engines[0], engines[1], given.x, given.labels, 0, progress, lengths=given.lengths
         )
     cost = found.cost(options.data.name, sha256(options.data))
-    show(cost_table(bundle, source, cost))
+    show(cost_table(out, source, cost))
     return cost
 
 
