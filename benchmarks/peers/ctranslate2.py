@@ -1,5 +1,6 @@
 """CTranslate2: its own engine; weights by its converter for transformers."""
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +22,7 @@ class CTranslate2:
         self.generator = ctranslate2.Generator(
             str(folder),
             device="cpu",
-            compute_type="float32",
+            compute_type=os.environ.get("COMPUTE_TYPE", "float32"),
             inter_threads=1,
             intra_threads=threads,
         )

@@ -54,20 +54,25 @@ class Launch:
         return [str(self.python), "-P", "-m", self.module, *words]
 
 
-def launch(name: str) -> Launch:
+def launch(name: str, compute: str = "float32") -> Launch:
     """Return how to start a peer.
+
+    Args:
+        name: name of the peer, or "ours".
+        compute: type that CTranslate2 computes in.
 
     Raises:
         PeerError: its environment is missing.
     """
+    shown = name if compute == "float32" else f"{name} {compute}"
     if name == OURS:
-        return Launch(name, Path(sys.executable), "benchmarks.peers.ours", environment())
+        return Launch(shown, Path(sys.executable), "benchmarks.peers.ours", environment())
     python = FOLDER / name / "bin" / "python"
     if not _stamp(name).is_file():
         raise PeerError(f"{python}: no such environment; make the environments: make peers")
     # Only the checkout: a peer must not find our packages.
-    variables = {**os.environ, **_QUIET, "PYTHONPATH": str(CHECKOUT)}
-    return Launch(name, python, f"benchmarks.peers.{PEERS[name]}", variables)
+    variables = {**os.environ, **_QUIET, "PYTHONPATH": str(CHECKOUT), "COMPUTE_TYPE": compute}
+    return Launch(shown, python, f"benchmarks.peers.{PEERS[name]}", variables)
 
 
 def _stamp(name: str) -> Path:
