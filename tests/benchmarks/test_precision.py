@@ -1,6 +1,7 @@
 """Rows of bundles with smaller weights: their table, and a rehearsal on a toy."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,6 @@ from benchmarks.precision import losses
 from benchmarks.precision.rows import PrecisionRow, line, read_rows, table
 from benchmarks.report import replaced
 from benchmarks.rows import append
-from tests.bundles_of_toys import Bundles
 
 
 def test_the_page_shows_the_rows() -> None:
@@ -34,7 +34,10 @@ def test_last_row_of_each_machine() -> None:
 
 @pytest.mark.slow
 def test_rehearsal(
-    bundles: Bundles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    bundles: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("ancestral.train.quantisation.quantise.SMALLEST", 64)
     path = bundles("llama")
