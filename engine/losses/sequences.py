@@ -91,7 +91,7 @@ def positioned(
 
 
 def windows(
-    texts: Sequence[ArrayLike], width: int, first_position: int = 0
+    texts: Sequence[Sequence[int]], width: int, first_position: int = 0
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Cut texts into windows that follow each other without overlap.
 
@@ -122,9 +122,10 @@ def windows(
         pieces = (ids[at : at + size] for at in range(0, len(ids), size))
         parts += [piece for piece in pieces if len(piece) > first_position]
     if not parts:
+        longest = max((len(text) for text in texts), default=0)
         raise InvalidInput(
-            f"data: expected a text of at least {1 + first_position} tokens, got none that is as "
-            f"long; pass more text"
+            f"data: expected a text of at least {1 + first_position} tokens, got at most {longest}; "
+            f"pass more text"
         )
     x = np.zeros((len(parts), size), np.int64)
     for row, part in zip(x, parts, strict=True):
