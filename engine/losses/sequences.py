@@ -52,10 +52,7 @@ def sequences(runner: Runner, data: ArrayLike, lengths: ArrayLike | None = None)
     if array.ndim == 2 and len(spec.event_shape) == 1 and 0 < array.shape[1] < spec.length:
         x = integers("data", array)
     else:
-        try:
-            x = inputs.events(array, spec)
-        except InvalidInput as error:
-            raise InvalidInput(f"data: {str(error).removeprefix('x: ')}") from error
+        x = inputs.events(array, spec, "data")
     n, t = x.shape
     count = np.full(n, t) if lengths is None else integers("lengths", lengths)
     return positioned(runner, x, count)
@@ -124,8 +121,8 @@ def windows(
     if not parts:
         longest = max((len(text) for text in texts), default=0)
         raise InvalidInput(
-            f"data: expected a text of at least {1 + first_position} tokens, got at most {longest}; "
-            f"pass more text"
+            f"data: expected a text of at least {1 + first_position} tokens, got at most "
+            f"{longest}; pass more text"
         )
     x = np.zeros((len(parts), size), np.int64)
     for row, part in zip(x, parts, strict=True):
