@@ -10,15 +10,20 @@ from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
 
 
-def events(x: ArrayLike, data: DataSpec) -> Integers:
+def events(x: ArrayLike, data: DataSpec, name: str = "x") -> Integers:
     """Return events [n, *event_shape] or [n, t] of levels as sequences [n, t], by positions.
+
+    Args:
+        x: the events.
+        data: space of the events.
+        name: name of the argument, for errors.
 
     Raises:
         InvalidInput: `x` has another shape, is not of integers, or has a value that is not a level.
     """
-    array = integers("x", x)
-    _check_events(array, data)
-    check_range("x", array, 0, data.levels - 1)
+    array = integers(name, x)
+    _check_events(array, data, name)
+    check_range(name, array, 0, data.levels - 1)
     return data.in_order(array)
 
 
@@ -31,7 +36,7 @@ def real_events(x: ArrayLike, data: DataSpec) -> NDArray[Any]:
     array = array_of("x", x)
     if array.dtype.kind != "f":
         return events(x, data)
-    _check_events(array, data)
+    _check_events(array, data, "x")
     return float32("x", array).reshape(len(array), data.length)
 
 
@@ -189,10 +194,10 @@ def prompt(name: str, values: ArrayLike, data: DataSpec, first_position: int) ->
     return found
 
 
-def _check_events(array: NDArray[Any], data: DataSpec) -> None:
+def _check_events(array: NDArray[Any], data: DataSpec, name: str) -> None:
     shapes = (data.event_shape, (data.length,))
     if array.ndim < 1 or array.shape[1:] not in shapes or len(array) == 0:
         raise InvalidInput(
-            f"x: expected events [n, {', '.join(map(str, data.event_shape))}] with n >= 1, "
+            f"{name}: expected events [n, {', '.join(map(str, data.event_shape))}] with n >= 1, "
             f"got shape {array.shape}"
         )

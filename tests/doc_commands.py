@@ -76,6 +76,7 @@ RUNS = {
     "docs/backends.md": Run(("demo",)),
     "docs/bulk.md": Run(("data.npz", "demo"), {"-n 1000000": "-n 200", "-k 1000": "-k 20"}),
     "docs/checkpoints.md": Run(("book.txt", "gpt2"), {"--stride 256": "--stride 16"}),
+    "docs/compare.md": Run(("demo",), {"-n 400": "-n 20"}),
     "docs/files.md": Run(
         ("data.npz",), {"--recipe digits": "--recipe tiny --steps 20", "-k 1000": "-k 20"}
     ),

@@ -52,10 +52,7 @@ def sequences(runner: Runner, data: ArrayLike, lengths: ArrayLike | None = None)
     if array.ndim == 2 and len(spec.event_shape) == 1 and 0 < array.shape[1] < spec.length:
         x = integers("data", array)
     else:
-        try:
-            x = inputs.events(array, spec)
-        except InvalidInput as error:
-            raise InvalidInput(f"data: {str(error).removeprefix('x: ')}") from error
+        x = inputs.events(array, spec, "data")
     n, t = x.shape
     count = np.full(n, t) if lengths is None else integers("lengths", lengths)
     return positioned(runner, x, count)
@@ -91,7 +88,7 @@ def positioned(
 
 
 def windows(
-    texts: Sequence[ArrayLike], width: int, first_position: int = 0
+    texts: Sequence[Sequence[int]], width: int, first_position: int = 0
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Cut texts into windows that follow each other without overlap.
 
@@ -122,9 +119,10 @@ def windows(
         pieces = (ids[at : at + size] for at in range(0, len(ids), size))
         parts += [piece for piece in pieces if len(piece) > first_position]
     if not parts:
+        longest = max((len(text) for text in texts), default=0)
         raise InvalidInput(
-            f"data: expected a text of at least {1 + first_position} tokens, got none that is as "
-            f"long; pass more text"
+            f"data: expected a text of at least {1 + first_position} tokens, got at most "
+            f"{longest}; pass more text"
         )
     x = np.zeros((len(parts), size), np.int64)
     for row, part in zip(x, parts, strict=True):

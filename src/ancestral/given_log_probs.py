@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,3 @@ class GivenLogProbs:
     labels: Int64[np.ndarray, " n"] | None = None
     source_sha256: str | None = None
     source_backend: str | None = None
-
-    @property
-    def inside(self) -> Bool[np.ndarray, "n t"]:
-        """Which entries are values of a sequence rather than padding, [n, t]."""
-        return np.asarray(np.arange(self.x.shape[1]) < self.lengths[:, None])

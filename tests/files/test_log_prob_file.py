@@ -26,7 +26,6 @@ def test_lines(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.log_prob, [[np.nan, -1.5, np.nan], [np.nan] * 3])
     assert found.labels is not None
     assert found.labels.tolist() == [2, 0]
-    assert found.inside.tolist() == [[True] * 3, [True, False, False]]
 
 
 @pytest.mark.parametrize("padding", ["-1", "lengths"])

@@ -82,12 +82,12 @@ def compare(  # noqa: PLR0913 - the options of a command
     device: options.Device = "cpu",
     threads: options.Threads = None,
 ) -> None:
-    """Measure what a bundle loses in likelihood, compared with its source.
+    """Measure the likelihood that a bundle loses.
 
-    Computes the mean difference in log p of the same data, in nats per position, with its standard
-    error over events or windows; and how far the distributions of next values, and the draws from
-    the same uniforms, are apart. The two may be any bundles of the same data, or one bundle on two
-    backends. Latent variable models are compared by their bounds.
+    Compares a bundle with its source: the mean difference in log p of the same data, in nats per
+    position, with its standard error over events or windows; and how far the distributions of next
+    values, and the draws from the same uniforms, are apart. The two may be any bundles of the same
+    data, or one bundle on two backends. Latent variable models are compared by their bounds.
     """
     from ancestral.bundles.hashes import HashMemory
     from ancestral.cli.compared_data import DataOptions

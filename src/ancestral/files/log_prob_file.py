@@ -75,7 +75,10 @@ def read_log_probs(path: Path, data: DataSpec) -> GivenLogProbs:
         raise InvalidInput(f"{path}: expected at least one sequence, got an empty file")
     missing = [row.label is None or data.num_classes is None for row in rows]
     if any(missing) and not all(missing):
-        raise InvalidInput(f"{rows[missing.index(True)].place}: label: missing, other rows have it")
+        raise InvalidInput(
+            f"{rows[missing.index(True)].place}: label: missing, other rows have it; give one to "
+            f"every row, or use --label"
+        )
     ids = np.zeros((len(rows), most), np.int64)
     log_prob = np.full(ids.shape, np.nan)
     for i, row in enumerate(rows):
