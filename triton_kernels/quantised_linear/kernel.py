@@ -146,12 +146,16 @@ def _by_integers(a, weight, scales, points, BITS: tl.constexpr, ZERO: tl.constex
 
 
 def configuration(i: int, o: int, group: int, rounded: bool) -> Tiles:
-    """Return the tiles for a weight [o, i] in groups, as those of `linear` in fp32."""
+    """Return the tiles for a weight [o, i], like those of `linear` in fp32.
+
+    There are fewer rows in fp32: reading codes again for more rows costs little, and products of
+    rows that do not exist cost as much as others.
+    """
     tiles = fp32_configuration(i, o)
     if not rounded:
-        return tiles
+        return tiles._replace(rows=8)
     part = max(triton.next_power_of_2(group), _LEAST)
-    return tiles._replace(rows=16, parts=max(LARGEST // part, 1), part=part, warps=4)
+    return tiles._replace(rows=16, parts=LARGEST // part, part=part, warps=4)
 
 
 def supported(x: Tensor, weight: Quantised) -> bool:
