@@ -74,9 +74,7 @@ def _kernel(
             x_row, weight_column, inside_x, inside_weight, i, step,
             ROWS, COLUMNS, PARTS, PART, STAGES,
         )  # fmt: skip
-    finish(
-        y, bias, out, row, first, result, column, rows, width, ACTIVATION, BIAS, ROWS, RESULTS
-    )
+    finish(y, bias, out, row, first, result, column, rows, width, ACTIVATION, BIAS, ROWS, RESULTS)
 
 
 @triton.jit

@@ -71,9 +71,7 @@ def results(o: int, activation: Activation) -> int:
 
 @triton.jit
 @no_type_check
-def place(
-    rows, width, ROWS: tl.constexpr, COLUMNS: tl.constexpr, RESULTS: tl.constexpr
-):  # fmt: skip
+def place(rows, width, ROWS: tl.constexpr, COLUMNS: tl.constexpr, RESULTS: tl.constexpr):
     """Return the rows of a program, its first result, and the results and columns of its tile.
 
     Programs that share columns of the weight are adjacent, so that they run together. With swiglu

@@ -81,9 +81,7 @@ def _kernel(
             b = (weight.to(tl.float32) - points.to(tl.float32)[:, :, None]) * scales[:, :, None]
             sums = dot(a, tl.permute(b, [0, 2, 1]), sums)
     y = added(tl.permute(sums, [1, 2, 0]), ROWS, COLUMNS, PARTS)
-    finish(
-        y, bias, out, row, first, result, column, rows, width, ACTIVATION, BIAS, ROWS, RESULTS
-    )
+    finish(y, bias, out, row, first, result, column, rows, width, ACTIVATION, BIAS, ROWS, RESULTS)
 
 
 @triton.jit

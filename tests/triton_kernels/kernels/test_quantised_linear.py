@@ -138,7 +138,7 @@ def faults(factors: Factors) -> Iterator[tuple[str, Factors]]:
     ("i", "o", "group"), [(24, 19, 16), (64, 17, 32), (100, 5, 48), (300, 33, 256)], ids=str
 )
 def test_exact(device: torch.device, kind: Kind, i: int, o: int, group: int) -> None:
-    """Products are exact for all kinds and groups, also if the last group is longer than its part."""
+    """Products are exact for all kinds and groups, also if the last group is not full."""
     from ancestral.triton_kernels.quantised_linear.kernel import launch
 
     for rows in (1, 3, 17):
@@ -300,10 +300,10 @@ def test_models_run_it(device: torch.device, kind: Kind) -> None:
         else:
             assert torch.equal(got, reference)
     x, weight, bias = drawn(2, 300, 6, 18, kind, device)
-    for given, what in (((x, weight, bias), "groups of 18"), ((x.half(), weight), "16 bits")):
-        expected = linear(*given)
+    for factors, what in (((x, weight, bias), "groups of 18"), ((x.half(), weight), "16 bits")):
+        expected = linear(*factors)
         with few:
-            assert torch.equal(linear(*given), expected), what
+            assert torch.equal(linear(*factors), expected), what
 
 
 @pytest.mark.parametrize(
