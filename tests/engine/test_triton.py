@@ -3,21 +3,29 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
+from ancestral.bundles.quantisation import Compute, Quantisation, QuantisedTensor
 from ancestral.dataspec import DataSpec
 from ancestral.engine import AutoregressiveEngine, Engine, Sampling, step_graph, step_loop
 from ancestral.engine.backends.triton import TritonBinding
 from ancestral.engine.noise import Noise
 from ancestral.errors import BackendUnavailable, InvalidInput, NotADistribution
+from ancestral.export.quantise import quantise_bundle
 from ancestral.export.recast import recast
 from ancestral.parity import tolerance
+from ancestral.train.models.families import Model
 from ancestral.train.models.graphs import GraphName
 from ancestral.train.models.transformer import Transformer
 from ancestral.train.models.transformer_config import TransformerConfig
+from ancestral.train.quantisation.places import places
+from ancestral.triton_kernels.quantised_linear import Quantised, kernel
 from tests.conftest import Load, device_of
 from tests.laws.faults import plant
 from tests.laws.laws import assert_close, assert_same_draws, limits
@@ -250,3 +258,63 @@ def test_no_gpu(small_bundle: Path) -> None:
     load = partial(Engine.load, small_bundle, backend="triton")
     with pytest.raises(BackendUnavailable, match="device 'cuda': TRITON_INTERPRET=1 interprets"):
         load(device="cuda")
+
+
+def every_weight(
+    bits: Literal[4, 8], symmetric: bool, compute: Compute, model: Model
+) -> Quantisation:
+    """Plan to quantise every weight in groups of 16, also the small ones; tables are symmetric."""
+    tensors = {
+        place.name: QuantisedTensor(
+            bits=bits, group=16, symmetric=symmetric or place.kind == "table"
+        )
+        for place in places(model)
+    }
+    return Quantisation(compute=compute, scales="float32", tensors=tensors, kept={})
+
+
+@pytest.mark.parametrize("compute", ["float32", "int8"])
+def test_quantised(
+    small_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compute: Compute
+) -> None:
+    """Log-probabilities of quantised models are torch's; the kernel computes them from codes."""
+    plan = partial(every_weight, 4, False, compute)
+    bundle = quantise_bundle(small_bundle, tmp_path / "bundle", plan)
+    x, label = np.arange(8).reshape(2, 2, 2) % 3, np.array([0, 1])
+
+    def log_prob(backend: str, path: Path = bundle) -> NDArray[np.floating]:
+        engine = AutoregressiveEngine.load(path, backend, device=device_of(backend))
+        return engine.log_prob(x, label)
+
+    expected = log_prob("torch")
+    limit = limits(AutoregressiveEngine.load(bundle, "torch")).nats
+    assert_close(log_prob("triton"), expected, limit, f"log p, {compute}")
+    assert np.abs(log_prob("torch", small_bundle) - expected).max() > 100 * limit
+
+    launch = kernel.launch
+
+    def faulty(x: Tensor, weight: Quantised, *rest: Any) -> Tensor:
+        return launch(x, weight._replace(scale=1.001 * weight.scale), *rest)
+
+    monkeypatch.setattr(kernel, "launch", faulty)
+    assert np.abs(log_prob("triton") - expected).max() > limit
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compute", ["float32", "int8"])
+@pytest.mark.parametrize("symmetric", [True, False], ids=["symmetric", "zero"])
+@pytest.mark.parametrize("bits", [8, 4], ids=["int8", "int4"])
+@pytest.mark.parametrize("toy", ["llama", "startless"])
+def test_verify_quantised(
+    bundles: Bundles,
+    tmp_path: Path,
+    toy: str,
+    bits: Literal[4, 8],
+    symmetric: bool,
+    compute: Compute,
+) -> None:
+    plan = partial(every_weight, bits, symmetric, compute)
+    bundle = quantise_bundle(bundles(toy), tmp_path / "bundle", plan)
+    report = Engine.load(bundle, "triton", device=device_of("triton")).verify()
+    assert report.passed, report.failures
+    assert report.unexplained == 0

@@ -14,6 +14,8 @@ from ancestral.triton_kernels.embed.kernel import launch_consume as consume
 from ancestral.triton_kernels.linear.kernel import launch as linear
 from ancestral.triton_kernels.masked_attention.kernel import launch as masked_attention
 from ancestral.triton_kernels.overridable import Seeds
+from ancestral.triton_kernels.quantised_linear import Quantised
+from ancestral.triton_kernels.quantised_linear.kernel import launch as quantised_linear
 from ancestral.triton_kernels.residual_norm.kernel import launch as residual_norm
 from ancestral.triton_kernels.ring.kernel import launch as ring
 from ancestral.triton_kernels.sample_token import Drawn
@@ -65,6 +67,14 @@ def vectors(b: int) -> None:
     embed(integers(b, 1), integers(b, 784), integers(b, 1), integers(b), tables)
 
 
+def codes(o: int, rounded: bool, bits: int, b: int) -> None:
+    """Launch GPT-2's map to queries, keys and values, or its head, from codes in groups of 32."""
+    bias = torch.empty(o) if o == 2304 else None
+    stored = torch.empty(o, 24, 4 * bits, dtype=torch.uint8)
+    weight = Quantised(stored, torch.empty(o, 24), None, 768, bits, rounded)
+    quantised_linear(torch.empty(b, 1, 768), weight, bias)
+
+
 def norm(b: int) -> None:
     x, y, (weight, bias) = torch.empty(b, 1, 768), torch.empty(b, 1, 768), torch.empty(2, 768)
     residual_norm(x, y, weight, bias, 1e-5, False)
@@ -82,6 +92,10 @@ LAUNCHES: Mapping[str, Callable[[int], object]] = {
         torch.empty(b, 768), torch.empty(50_257, 768), transposed=True, wide=True
     ),
     "masked_attention": prefill,
+    "quantised_linear": partial(codes, 2304, False, 8),
+    "quantised_linear, rounded": partial(codes, 2304, True, 4),
+    "quantised_linear of logits": partial(codes, 50_257, False, 4),
+    "quantised_linear of logits, rounded": partial(codes, 50_257, True, 8),
     "residual_norm": norm,
     "ring": lambda b: ring(torch.empty(b, 1, 33, 64), torch.empty(b, 1, 64), integers(b), [-32]),
     "sample_token": partial(draw, 256, False),

@@ -10,10 +10,13 @@ from torch import Tensor
 from ancestral.export.operators import FORMS, Form, translations
 from ancestral.triton_kernels.append import append
 from ancestral.triton_kernels.cached_attention import cached_attention
+from ancestral.triton_kernels.dequantise import dequantise
 from ancestral.triton_kernels.filter_threshold import filter_threshold
 from ancestral.triton_kernels.first_reached import first_reached
 from ancestral.triton_kernels.occurrences import occurrences
 from ancestral.triton_kernels.occurrences.onnx import LOW
+from ancestral.triton_kernels.quantised_linear import quantised_linear
+from ancestral.triton_kernels.quantised_rows import quantised_rows
 from ancestral.triton_kernels.residual_norm import residual_norm
 from ancestral.triton_kernels.top_ids import top_ids
 from tests.triton_kernels.single import ROUNDING, Call, exported, run
@@ -112,18 +115,29 @@ def test_residual_norm(rms: bool) -> None:
         assert np.abs(got[1] - normed.numpy()).max() < ROUNDING
 
 
+CODES = (torch.ones(6, 3, 8, dtype=torch.uint8), torch.ones(6, 3))
+"""Codes of 4 bits of a matrix [6, 40] in groups of 16, and their scales."""
+POINTS = torch.ones(6, 2, dtype=torch.uint8)
+
+
 @pytest.mark.parametrize(
     ("operator", "inputs"),
     [
         (append, (torch.zeros(2, 5), torch.tensor([1, 3]), torch.ones(2, 2))),
         (append, (torch.zeros(2, 5).long(), torch.tensor([1, 3]), torch.ones(2, 1).long())),
         (cached_attention, attention_inputs([0, 3], 1, 4, 2)),
+        (dequantise, (*CODES, None, 40, 4)),
+        (dequantise, (*CODES, POINTS, 40, 4)),
         (
             filter_threshold,
             (*torch.rand(2, 2, 1, 5), torch.ones(2).long(), torch.ones(2), torch.zeros(2)),
         ),
         (first_reached, (torch.rand(2, 1, 5).cumsum(-1), torch.rand(2, 1, 1))),
         (occurrences, (torch.ones(2, 3).long(), torch.ones(2, 1, 3), 4)),
+        (quantised_linear, (torch.ones(2, 3, 40), *CODES, None, 40, 4, False)),
+        (quantised_linear, (torch.ones(2, 40), *CODES, POINTS, 40, 4, True)),
+        (quantised_rows, (torch.tensor([[1, 5]]), *CODES, None, 40, 4)),
+        (quantised_rows, (torch.tensor([1, 5, 0]), *CODES, POINTS, 40, 4)),
         (residual_norm, (*norm_inputs(False), 1e-5, False)),
         (residual_norm, (*norm_inputs(True), None, 1e-5, True)),
         (top_ids, (torch.rand(2, 3, 5), 2)),
@@ -132,9 +146,15 @@ def test_residual_norm(rms: bool) -> None:
         "append",
         "append int64",
         "cached_attention",
+        "dequantise",
+        "dequantise zero points",
         "filter_threshold",
         "first_reached",
         "occurrences",
+        "quantised_linear",
+        "quantised_linear zero points",
+        "quantised_rows",
+        "quantised_rows zero points",
         "layer",
         "rms",
         "top_ids",

@@ -14,7 +14,7 @@ the bits of a row do not depend on its batch.
 """
 
 from functools import partial
-from typing import Any, NamedTuple, no_type_check
+from typing import Any, no_type_check
 
 import torch
 import triton
@@ -24,32 +24,22 @@ from torch import Tensor
 from ancestral.errors import InvalidInput
 from ancestral.triton_kernels.dot import dot
 from ancestral.triton_kernels.launch import FLOATS, TYPES, Variant, expect, runs_kernels
-from ancestral.triton_kernels.linear import ACTIVATIONS, Activation, linear
+from ancestral.triton_kernels.linear import Activation, linear
+from ancestral.triton_kernels.linear.tiles import (
+    Tiles,
+    added,
+    configuration,
+    finish,
+    place,
+    results,
+    tile_constants,
+)
 from ancestral.triton_kernels.overridable import Settings, Table
 from ancestral.triton_kernels.quantised_linear import Quantised
+from ancestral.triton_kernels.quantised_linear import kernel as quantised_linear
 
 FEW_ROWS = 64
 """Above this many rows a product is compute-bound, and PyTorch's own library runs it."""
-
-
-class Tiles(NamedTuple):
-    """How the work is divided into programs.
-
-    Attributes:
-        rows: rows of x per program.
-        columns: columns of the weight per program; with swiglu half are gates, half are values.
-        parts: parts of the reduction that are summed in parallel.
-        part: terms of each part that are loaded at a time.
-        warps: warps per program.
-        stages: pipeline stages of the loop over the reduction: the loads ahead, and the sum.
-    """
-
-    rows: int
-    columns: int
-    parts: int
-    part: int
-    warps: int
-    stages: int
 
 
 # Triton would specialise the code for rows == 1: all batch sizes must run the same code.
@@ -62,14 +52,7 @@ def _kernel(
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, RESULTS: tl.constexpr,
     PARTS: tl.constexpr, PART: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    # Programs that share columns of the weight are adjacent, so that they run together.
-    tiles = tl.cdiv(rows, ROWS)
-    row = (tl.program_id(0) % tiles) * ROWS + tl.arange(0, ROWS)
-    first = (tl.program_id(0) // tiles) * RESULTS
-    each = tl.arange(0, COLUMNS)
-    # With swiglu the gates come first, then their values: RESULTS is COLUMNS / 2.
-    result = first + each % RESULTS
-    column = result + (each // RESULTS) * width
+    row, first, result, column = place(rows, width, ROWS, COLUMNS, RESULTS)
     x_row = x + row.to(tl.int64) * stride
     inside_x, inside_weight = row < rows, result < width
     if TRANSPOSED:
@@ -91,17 +74,7 @@ def _kernel(
             x_row, weight_column, inside_x, inside_weight, i, step,
             ROWS, COLUMNS, PARTS, PART, STAGES,
         )  # fmt: skip
-    if BIAS:
-        added = tl.load(bias + column, mask=inside_weight, other=0.0)
-        y += added.to(tl.float32)[None, :]
-    if ACTIVATION == "swiglu":
-        gate, value = tl.split(tl.permute(tl.reshape(y, [ROWS, 2, RESULTS]), [0, 2, 1]))
-        y = gate * _sigmoid(gate) * value
-    else:
-        y = _activated(y, ACTIVATION)
-    result = first + tl.arange(0, RESULTS)
-    at = out + row[:, None].to(tl.int64) * width + result[None, :]
-    tl.store(at, y.to(out.dtype.element_ty), mask=inside_x[:, None] & (result < width)[None, :])
+    finish(y, bias, out, row, first, result, column, rows, width, ACTIVATION, BIAS, ROWS, RESULTS)
 
 
 @triton.jit
@@ -157,7 +130,7 @@ def _by_batched_product(
         sums = dot(a, b, sums)
         a_at += PARTS * PART
         b_at += PARTS * PART * step
-    return _added(tl.permute(sums, [1, 2, 0]), ROWS, COLUMNS, PARTS)
+    return added(tl.permute(sums, [1, 2, 0]), ROWS, COLUMNS, PARTS)
 
 
 @triton.jit
@@ -178,79 +151,7 @@ def _by_lanes(
         sums += a[:, None, :] * b[None, :, :]
         a_at += PARTS
         b_at += PARTS
-    return _added(sums, ROWS, COLUMNS, PARTS)
-
-
-@triton.jit
-@no_type_check
-def _added(sums, ROWS: tl.constexpr, COLUMNS: tl.constexpr, PARTS: tl.constexpr):
-    """Return the sum of up to 32 parts, the last axis, neighbours first.
-
-    Triton moves them into one thread for the first split, which costs less than shuffles for each.
-    """
-    for level in tl.static_range(5):
-        if PARTS >> level > 1:
-            even, odd = tl.split(tl.reshape(sums, [ROWS, COLUMNS, PARTS >> (level + 1), 2]))
-            sums = even + odd
-    return tl.reshape(sums, [ROWS, COLUMNS])
-
-
-@triton.jit
-@no_type_check
-def _activated(y, ACTIVATION: tl.constexpr):
-    """Apply an activation in fp32, as the reference does; nothing overflows, and NaN stays NaN."""
-    if ACTIVATION == "gelu":
-        y = 0.5 * y * (1.0 + tl.math.erf(y * 0.7071067811865476))
-    elif ACTIVATION == "gelu_tanh":
-        # (1 + tanh u) / 2 is the sigmoid of 2 u, which is 0 or 1 well before |y| = 16.
-        near = tl.where(tl.abs(y) < 16.0, y, tl.where(y < 0.0, -16.0, 16.0))
-        y = y * _sigmoid(1.5957691216057308 * (near + 0.044715 * near * near * near))
-    elif ACTIVATION == "gelu_quick":
-        y = y * _sigmoid(1.702 * y)
-    elif ACTIVATION == "silu":
-        y = y * _sigmoid(y)
-    elif ACTIVATION == "relu":
-        y = tl.where(y < 0.0, 0.0, y)
-    elif ACTIVATION == "tanh":
-        y = _tanh(y)
-    return y
-
-
-@triton.jit
-@no_type_check
-def _sigmoid(y):
-    t = tl.exp(-tl.abs(y))
-    return tl.where(y < 0.0, t, 1.0) / (1.0 + t)
-
-
-@triton.jit
-@no_type_check
-def _tanh(y):
-    """Return tanh y by the exponential; for |y| < 1/4, where that cancels, by the series to y^9."""
-    t = tl.exp(-2.0 * tl.abs(y))
-    far = (1.0 - t) / (1.0 + t)
-    near = tl.where(tl.abs(y) < 0.25, y, 0.0)
-    s = near * near
-    series = s * (62.0 / 2835.0) - 17.0 / 315.0
-    series = series * s + 2.0 / 15.0
-    series = series * s - 1.0 / 3.0
-    near = near + near * s * series
-    return tl.where(tl.abs(y) < 0.25, near, tl.where(y < 0.0, -far, far))
-
-
-def configuration(i: int, o: int, transposed: bool, dtype: torch.dtype) -> Tiles:
-    """Return the tiles for an i x o weight: narrow if wide ones would be too few to fill a GPU."""
-    if dtype != torch.float32:
-        columns, most = (16, 64) if o <= 1024 else (32, 64) if o <= 4096 else (64, 32)
-        part = min(max(triton.next_power_of_2(triton.cdiv(i, 4)), 16), most)
-        return Tiles(32, columns, 4, part, warps=2 if columns == 16 else 4, stages=4)
-    if transposed:
-        return Tiles(16, 32, 32, 1, warps=4, stages=7)
-    if o <= 1024:
-        return Tiles(8, 16, 16, 16, warps=4, stages=4)
-    rows, columns, parts = (8, 32, 2) if o <= 4096 else (16, 64, 1)
-    warps, stages = (4, 4) if i <= 512 else (8, 3)
-    return Tiles(rows, columns, parts * warps, 16, warps, stages)
+    return added(sums, ROWS, COLUMNS, PARTS)
 
 
 def launch(
@@ -282,16 +183,11 @@ def launch(
             f"got {tuple(x.shape)} and {tuple(weight.shape)}"
         )
     i, o = x.shape[-1], weight.shape[0 if transposed else 1]
-    if activation not in ACTIVATIONS:
-        raise InvalidInput(f"activation: expected one of {ACTIVATIONS}, got {activation!r}")
-    halved = activation == "swiglu"
-    if halved and o % 2:
-        raise InvalidInput(f"weight: expected an even width for swiglu, got {o}")
+    width = results(o, activation)
     expect("x", x, tuple(x.shape), FLOATS, x.device, strided=True)
     expect("weight", weight, (o, i) if transposed else (i, o), x.dtype, x.device)
     if bias is not None:
         expect("bias", bias, (o,), (x.dtype, torch.float32), x.device)
-    width = o // 2 if halved else o
     out = x.new_empty(*x.shape[:-1], width, dtype=torch.float32 if wide else x.dtype)
     flat = x.reshape(-1, i)
     tiles = configuration(i, o, transposed, x.dtype)
@@ -310,11 +206,9 @@ def _constants(
     tiles: Tiles, activation: Activation, bias: bool, transposed: bool
 ) -> dict[str, Any]:
     """Return the compile-time constants of the kernel."""
-    results = tiles.columns // 2 if activation == "swiglu" else tiles.columns
     return {
         "ACTIVATION": activation, "BIAS": bias, "TRANSPOSED": transposed,
-        "ROWS": tiles.rows, "COLUMNS": tiles.columns, "RESULTS": results,
-        "PARTS": tiles.parts, "PART": tiles.part, "STAGES": tiles.stages,
+        **tile_constants(tiles, activation),
     }  # fmt: skip
 
 
@@ -324,13 +218,22 @@ def overrides(settings: Settings) -> Table:
 
 
 def _linear(
-    batch_invariant: bool, x: Tensor, weight: Tensor | Quantised, *rest: Any, **settings: Any
+    batch_invariant: bool,
+    x: Tensor,
+    weight: Tensor | Quantised,
+    bias: Tensor | None = None,
+    activation: Activation = "none",
+    transposed: bool = False,
+    wide: bool = False,
 ) -> Tensor:
-    if isinstance(weight, Quantised):
-        return linear(x, weight, *rest, **settings)
     few = x.numel() <= FEW_ROWS * x.shape[-1]
-    run = launch if batch_invariant or few else linear
-    return run(x, weight, *rest, **settings)
+    if not (batch_invariant or few):
+        return linear(x, weight, bias, activation, transposed, wide)
+    if not isinstance(weight, Quantised):
+        return launch(x, weight, bias, activation, transposed, wide)
+    if quantised_linear.supported(x, weight):
+        return quantised_linear.launch(x, weight, bias, activation)
+    return linear(x, weight, bias, activation)
 
 
 def variants() -> list[Variant]:
@@ -353,7 +256,7 @@ def _variant(
 ) -> Variant:
     tiles = configuration(i, o, transposed, dtype)
     halved, pointers = activation == "swiglu", ("x", "weight", "bias", "out")
-    width = o // 2 if halved else o
+    width = results(o, activation)
     # A transposed weight is a tied head: its logits are fp32, and it has no bias.
     kinds = dict.fromkeys(pointers, f"*{TYPES[dtype]}")
     kinds["out"] = "*fp32" if transposed else kinds["out"]

@@ -28,7 +28,7 @@ def quantised_rows_reference(
     some = ids.flatten()
     points = None if zero is None else zero[some]
     rows = dequantise_reference(codes[some], scale[some], points, width, bits)
-    return rows.unflatten(0, ids.shape) if ids.ndim != 1 else rows.contiguous()
+    return rows.reshape(*ids.shape, width).contiguous()
 
 
 quantised_rows = operator(

@@ -1,9 +1,8 @@
 """The kernel of the linear map with its activation."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,7 +12,6 @@ from torch import Tensor
 from ancestral.errors import InvalidInput
 from ancestral.triton_kernels.launch import FLOATS
 from ancestral.triton_kernels.linear import ACTIVATIONS, Activation, linear
-from tests.conftest import INTERPRETED
 from tests.triton_kernels.kernels.compare import EACH_FLOAT, assert_near, far
 
 pytestmark = pytest.mark.kernels
@@ -161,20 +159,6 @@ def test_any_size(
     factors = drawn(rows, i, 2 * o, dtype, device, transposed)
     got = launch(*factors, activation, transposed, wide=True)
     assert_near(got, factors.exact(activation, transposed), activation, FACTOR)
-
-
-@pytest.fixture
-def row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Interpret a kernel's product without NumPy's, whose bits for a row depend on its place."""
-    if not INTERPRETED:
-        return
-    from triton.runtime import interpreter
-
-    def create_dot(builder: Any, a: Any, b: Any, sums: Any, *settings: object) -> Any:
-        product = np.einsum("...mk,...kn->...mn", a.data, b.data)
-        return interpreter.TensorHandle(product + sums.data, sums.dtype.scalar)
-
-    monkeypatch.setattr(interpreter.InterpreterBuilder, "create_dot", create_dot)
 
 
 @pytest.mark.parametrize("dtype", EACH_FLOAT, ids=str)
