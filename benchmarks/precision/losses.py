@@ -1,4 +1,4 @@
-"""Every type of weights of a trained model: its loss on data, and its speed beside float32's.
+"""Every type of weights of a trained model: its loss on data, and its speed compared with float32.
 
     python -m benchmarks.precision.losses demo/digits=digits runs/text=test.txt [--variants int8]
 

@@ -16,7 +16,7 @@ _HEAD = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrecisionRow(Row):
-    """A bundle at one batch size. Rounds are milliseconds, float32's run beside them.
+    """A bundle at one batch size. Rounds are milliseconds; float32 runs in the same rounds.
 
     Attributes:
         weights: types of weights and activations, in words.

@@ -1,4 +1,4 @@
-"""Sampling with smaller weights, beside float32 and CTranslate2 in int8, in the same rounds.
+"""Sampling with smaller weights, with float32, and with CTranslate2 in int8, in the same rounds.
 
     python -m benchmarks.precision.speed                GPT-2 small's shape, batches 1, 8, 32
     python -m benchmarks.precision.speed --only W2      4 layers of width 128

@@ -73,7 +73,7 @@ def planned(
     if not tensors:
         raise InvalidInput(
             f"weights: expected a model with a weight of at least {SMALLEST:,} numbers to "
-            f"quantise, got none; export it in float32"
+            f"quantise, got smaller ones only; export it in float32"
         )
     scales = "float16" if half_scales else "float32"
     return Quantisation(compute=compute, scales=scales, tensors=tensors, kept=kept)
@@ -87,7 +87,7 @@ def without(plan: Quantisation, names: Collection[str]) -> Quantisation:
     """
     tensors = {name: how for name, how in plan.tensors.items() if name not in names}
     if not tensors:
-        raise InvalidInput("plan: expected a weight to quantise, got none")
+        raise InvalidInput("plan: expected at least one weight to quantise; leave out fewer")
     kept = {**plan.kept, **dict.fromkeys(sorted(names), _BY_PLAN)}
     return plan.model_copy(update={"tensors": tensors, "kept": kept})
 
