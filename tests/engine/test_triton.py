@@ -8,7 +8,6 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ancestral.bundles.quantisation import Compute, Quantisation, QuantisedTensor
@@ -25,6 +24,9 @@ from ancestral.train.models.graphs import GraphName
 from ancestral.train.models.transformer import Transformer
 from ancestral.train.models.transformer_config import TransformerConfig
 from ancestral.train.quantisation.places import places
+from ancestral.train.quantisation.quantise import quantise
+from ancestral.triton_kernels.operators import table
+from ancestral.triton_kernels.overridable import Kernels
 from ancestral.triton_kernels.quantised_linear import Quantised, kernel
 from tests.conftest import Load, device_of
 from tests.laws.faults import plant
@@ -274,30 +276,30 @@ def every_weight(
 
 
 @pytest.mark.parametrize("compute", ["float32", "int8"])
-def test_quantised(
-    small_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compute: Compute
-) -> None:
-    """Log-probabilities of quantised models are torch's; the kernel computes them from codes."""
-    plan = partial(every_weight, 4, False, compute)
-    bundle = quantise_bundle(small_bundle, tmp_path / "bundle", plan)
-    x, label = np.arange(8).reshape(2, 2, 2) % 3, np.array([0, 1])
+def test_quantised(monkeypatch: pytest.MonkeyPatch, compute: Compute) -> None:
+    """Logits of a quantised model are the reference's; our kernel computes them from codes."""
+    device = device_of("triton")
+    x, label = torch.arange(8).reshape(2, 4) % 3, torch.tensor([0, 1])
+    plain, model = small_model(), small_model()
+    quantise(model, every_weight(4, False, compute, model))
+    with torch.no_grad():
+        expected, other = (each.logits(x, label) for each in (model, plain))
+    model, x, label = model.to(device), x.to(device), label.to(device)
 
-    def log_prob(backend: str, path: Path = bundle) -> NDArray[np.floating]:
-        engine = AutoregressiveEngine.load(path, backend, device=device_of(backend))
-        return engine.log_prob(x, label)
+    def furthest() -> float:
+        with torch.no_grad(), Kernels(table()):
+            return float((model.logits(x, label).cpu() - expected).abs().max())
 
-    expected = log_prob("torch")
-    limit = limits(AutoregressiveEngine.load(bundle, "torch")).nats
-    assert_close(log_prob("triton"), expected, limit, f"log p, {compute}")
-    assert np.abs(log_prob("torch", small_bundle) - expected).max() > 100 * limit
-
+    limit = 1e-5 * float(expected.abs().max())
+    assert furthest() < limit
+    assert float((other - expected).abs().max()) > 100 * limit, "the same as before quantisation"
     launch = kernel.launch
 
     def faulty(x: Tensor, weight: Quantised, *rest: Any) -> Tensor:
         return launch(x, weight._replace(scale=1.001 * weight.scale), *rest)
 
     monkeypatch.setattr(kernel, "launch", faulty)
-    assert np.abs(log_prob("triton") - expected).max() > limit
+    assert furthest() > limit
 
 
 @pytest.mark.slow

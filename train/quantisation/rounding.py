@@ -35,7 +35,7 @@ class Codes(NamedTuple):
 
 def grouped(matrix: Float[Tensor, "n k"], group: int) -> Float[Tensor, "n g b"]:
     """Return the matrix in groups; the last group is filled up with zeros."""
-    filled = torch.nn.functional.pad(matrix, (0, -matrix.shape[1] % group))
+    filled = torch.nn.functional.pad(matrix.contiguous(), (0, -matrix.shape[1] % group))
     return filled.unflatten(1, (-1, group))
 
 

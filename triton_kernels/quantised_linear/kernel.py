@@ -147,13 +147,15 @@ def configuration(i: int, o: int, group: int, rounded: bool) -> Tiles:
     """Return the tiles for a weight [o, i], like those of `linear` in fp32.
 
     There are fewer rows in fp32: reading codes again for more rows costs little, and products of
-    rows that do not exist cost as much as others.
+    rows that do not exist cost as much as others. There are fewer columns for rounded activations,
+    which need registers.
     """
     tiles = fp32_configuration(i, o)
     if not rounded:
         return tiles._replace(rows=8)
     part = max(triton.next_power_of_2(group), _LEAST)
-    return tiles._replace(rows=16, parts=LARGEST // part, part=part, warps=4)
+    columns = min(tiles.columns, 32)
+    return tiles._replace(rows=16, columns=columns, parts=LARGEST // part, part=part, warps=4)
 
 
 def supported(x: Tensor, weight: Quantised) -> bool:
