@@ -58,7 +58,7 @@ def test_too_little() -> None:
     )
 
 
-@pytest.mark.parametrize("budget", [0, -1e-3, float("nan"), float("inf")])
+@pytest.mark.parametrize("budget", [0.0, -1e-3, float("nan"), float("inf")])
 def test_budget(budget: float) -> None:
     with pytest.raises(InvalidInput, match="budget: expected a number of nats above 0"):
         too_little(PairedMean(0.0, 1e-3, 50), budget)

@@ -67,8 +67,8 @@ class Side:
 
     def redrawn(
         self, x: Int64[np.ndarray, "b t"], u: Float32[np.ndarray, "b t"], at: int
-    ) -> Int64[np.ndarray, "b t"]:
-        """Return the value that u draws at each position, given the values of x before it."""
+    ) -> NDArray[np.int64]:
+        """Return the value, [b, t], that u draws at each position, given the values before it."""
         return self._run("redraw", at, x=x, u=u)[REDRAWN]
 
     def _run(self, graph: str, at: int, **arrays: Array) -> dict[str, Array]:
