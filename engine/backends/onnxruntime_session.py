@@ -8,6 +8,7 @@ that another node still reads. Each other carried pair has two buffers that take
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from ancestral.step_tensors import OFFSETS, POSITION, U
 
 _LONGEST_REASON = 500
 """Characters of ONNX Runtime's message that an error repeats."""
+_CUTS = 256
+"""Most sizes of blocks whose pieces are kept."""
 _MEMORY = re.compile("bad_alloc|[Aa]llocat")
 
 
@@ -182,11 +185,7 @@ class OnnxRuntimeBinding:
         Returns:
             The number of turns that each row took.
         """
-        most = min(rows.stop - rows.start, rows_in_block(block, self._owner.levels))
-        # Several rows must take the block whole: over a cache that is not empty,
-        # GroupQueryAttention takes more than one position for a single row only.
-        piece = block if most > 1 else positions_in_block(block, self._owner.levels)
-        pieces = [part.stop - part.start for part in turns(slice(0, block), piece)]
+        most, pieces = _cut(rows.stop - rows.start, block, self._owner.levels)
         taken = 0
         for _ in range(steps):
             for some in turns(rows, most):
@@ -228,11 +227,11 @@ class _Buffer:
     def __init__(
         self, spec: TensorSpec, sizes: Mapping[str, int], device: str, initial: float = 0.0
     ) -> None:
-        self._spec, self._shape = spec, spec.shape(sizes)
+        self._spec, self._shape, self._dtype = spec, spec.shape(sizes), spec.host
         # Zeros take memory only where a loop writes.
         # A value beyond float16, for example -1e9, becomes infinite.
         with np.errstate(over="ignore"):
-            shape, dtype = self._shape, spec.host
+            shape, dtype = self._shape, self._dtype
             host = np.full(shape, initial, dtype) if initial else np.zeros(shape, dtype)
         kind, _, index = device.partition(":")
         self._place = (kind, int(index or 0))
@@ -243,7 +242,7 @@ class _Buffer:
     def write(self, array: Array, part: Part | None = None) -> None:
         host = self._value if self._place[0] == "cpu" else self.read()
         target = host[slice(None) if part is None else part]
-        check_part(self._spec.name, array, target.shape, self._spec.host)
+        check_part(self._spec.name, array, target.shape, self._dtype)
         target[:] = array
         if self._place[0] != "cpu":
             self._value.update_inplace(host)
@@ -263,10 +262,20 @@ class _Buffer:
     def place(self, rows: slice) -> tuple[Any, ...]:
         """Return device, type, shape and address of some rows, which are contiguous."""
         address = self._value.ctypes.data if self._place[0] == "cpu" else self._value.data_ptr()
-        dtype, count = self._spec.host, rows.stop - rows.start
+        dtype, count = self._dtype, rows.stop - rows.start
         stride = dtype.itemsize * int(np.prod(self._shape[1:]))
         shape = (count, *self._shape[1:])
         return *self._place, dtype, shape, address + rows.start * stride
+
+
+@lru_cache(maxsize=_CUTS)
+def _cut(rows: int, block: int, levels: int) -> tuple[int, tuple[int, ...]]:
+    """Return how many rows of a block run at a time, and the positions of each piece of it."""
+    most = min(rows, rows_in_block(block, levels))
+    # Several rows must take the block whole: over a cache that is not empty, GroupQueryAttention
+    # takes more than one position for a single row only.
+    piece = block if most > 1 else positions_in_block(block, levels)
+    return most, tuple(part.stop - part.start for part in turns(slice(0, block), piece))
 
 
 def in_words(file: str, what: str, error: Exception) -> AncestralError:

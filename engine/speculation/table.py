@@ -1,5 +1,6 @@
 """Proposals for images by counts of how often a level followed its neighbours."""
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -66,7 +67,11 @@ class Table:
                 f"labels, or use another proposer"
             )
         neighbours = _neighbours(data)
-        self._pairs: list[list[int]] = neighbours.tolist()
+        # How far back the two neighbours of each position are; 0 where there is none.
+        back = np.where(neighbours < data.length, np.arange(data.length)[:, None] - neighbours, 0)
+        self._back: list[list[int]] = back.tolist()
+        self._reach = int(back.max())
+        self._groups = [level * _GROUPS // data.levels for level in range(data.levels)]
         flat = data.in_order(x)
         outside = np.concatenate([flat, np.full((len(x), 1), -1)], axis=1)
         group = np.where(outside < 0, _GROUPS, outside * _GROUPS // data.levels)
@@ -80,7 +85,10 @@ class Table:
             labelled = _narrowed(_PRIOR * np.tile(p, (classes, 1)), place + len(p) * label, flat)
             # An event without a label has the counts of all.
             p = np.concatenate([labelled, p])
-        self._sums = p.cumsum(axis=1, dtype=np.float32)
+        sums = p.cumsum(axis=1, dtype=np.float32)
+        # A uniform is below 1, so that it draws a level.
+        sums[:, -1] = 1
+        self._sums = sums.reshape(-1, data.length * _PAIRS * data.levels)
 
     def check(self, runner: Runner) -> None:
         for name in ("event_shape", "levels", "ordering", "num_classes"):
@@ -95,34 +103,36 @@ class Table:
 
     @contextmanager
     def begin(self, row: Row) -> Iterator[Proposals]:
-        label = 0 if row.label is None else int(row.label[0])
-        yield _Draws(self, label, row.u.tolist())
-
-    def draw(self, label: int, position: int, known: list[int], u: float) -> int:
-        """Return the value that u draws at a position, given the values before it."""
-        groups = [
-            known[at] * _GROUPS // self._data.levels if at < position else _GROUPS
-            for at in self._pairs[position]
-        ]
-        place = position * _PAIRS + groups[0] * (_GROUPS + 1) + groups[1]
-        if self._labelled:
-            place += label * self._data.length * _PAIRS
-        drawn = int(self._sums[place].searchsorted(u, side="right"))
-        return min(drawn, self._data.levels - 1)
+        label = 0 if row.label is None or not self._labelled else int(row.label[0])
+        yield _Draws(self._sums[label], self._groups, self._back, self._reach, row.u)
 
 
 class _Draws:
-    """Draws from the counts with the row's own uniforms."""
+    """Draws from the counts of one label with the row's own uniforms."""
 
-    def __init__(self, table: Table, label: int, u: list[float]) -> None:
-        self._table, self._label, self._u = table, label, u
+    def __init__(
+        self,
+        sums: NDArray[np.float32],
+        groups: list[int],
+        back: list[list[int]],
+        reach: int,
+        u: NDArray[np.float32],
+    ) -> None:
+        # Single numbers of lists and of a memoryview are read faster than those of an array.
+        self._sums, self._u = sums.data, u.tolist()
+        self._groups, self._back, self._reach = groups, back, reach
 
     def propose(self, values: NDArray[np.int64], position: int, most: int) -> NDArray[np.int64]:
-        end = min(position + most, len(values))
-        known: list[int] = values[:end].tolist()
+        groups, levels = self._groups, len(self._groups)
+        end, first = min(position + most, len(values)), max(position - self._reach, 0)
+        known: list[int] = values[first:position].tolist()
         for at in range(position, end):
-            known[at] = self._table.draw(self._label, at, known, self._u[at])
-        return np.array(known[position:end], np.int64)
+            left, above = self._back[at]
+            pair = groups[known[-left]] if left else _GROUPS
+            pair = pair * (_GROUPS + 1) + (groups[known[-above]] if above else _GROUPS)
+            begin = (at * _PAIRS + pair) * levels
+            known.append(bisect_right(self._sums, self._u[at], begin, begin + levels) - begin)
+        return np.array(known[position - first :], np.int64)
 
 
 def _neighbours(data: DataSpec) -> NDArray[np.int64]:
