@@ -1,7 +1,7 @@
 """Draw the rows of a model with a proposer and step by step, in turns."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -43,6 +43,10 @@ class Workload:
     engine: AutoregressiveEngine
     prompts: tuple[list[int], ...] | None
     parity: Parity
+
+    def continued(self, what: str, prompts: Iterable[list[int]]) -> "Workload":
+        """Return the rows that continue prompts, [p] each; `what` says in the name which."""
+        return replace(self, name=f"{self.name}, {what}", prompts=tuple(prompts))
 
     def draw(self, index: int, sampling: Sampling, speculate: Speculate) -> "Drawn":
         """Draw one row."""
