@@ -12,7 +12,7 @@ from ancestral.engine.speculation.block_choice import SIZES, Fixed
 from ancestral.engine.speculation.report import Speculated
 from ancestral.engine.speculation.speculated_row import SpeculatedRow
 
-_MIDDLE = 256
+_MIDDLE = 512
 """Largest position at which blocks are measured."""
 _ROUNDS = 5
 _STEPS = 16
