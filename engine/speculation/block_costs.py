@@ -14,8 +14,10 @@ from ancestral.engine.speculation.speculated_row import SpeculatedRow
 
 _MIDDLE = 512
 """Largest position at which blocks are measured."""
-_ROUNDS = 5
-_STEPS = 16
+_ROUNDS, _SECONDS = 5, 0.1
+"""Each size is measured this often at least, and until so many seconds have passed: other programs
+lengthen most of the times of a short call, and seldom all of them."""
+_STEPS = 8
 """Single steps that are timed together, since a row takes many of them at once."""
 
 
@@ -30,7 +32,7 @@ def block_costs(runner: Runner, graph: str) -> dict[int, float]:
         graph: name of the step graph.
 
     Returns:
-        The shortest of five times of each size that fits into an event.
+        The shortest time of each size that fits into an event.
     """
     return runner.once(("seconds of a block", graph), lambda: _measured(runner, graph))
 
@@ -40,8 +42,10 @@ def _measured(runner: Runner, graph: str) -> dict[int, float]:
     sizes = [size for size in SIZES if size <= max(t - runner.first_position, 1)]
     at = max(runner.first_position, min(t // 2, _MIDDLE, t - sizes[-1]))
     times: dict[int, list[float]] = {size: [] for size in sizes}
+    end, rounds = time.perf_counter() + _SECONDS, 0
     with runner.binding(graph, 1) as binding:
-        for _ in range(_ROUNDS + 1):
+        while rounds <= _ROUNDS or time.perf_counter() < end:
+            rounds += 1
             for size in sizes:
                 begin = time.perf_counter()
                 calls = _run(binding, size, at, t, levels)
