@@ -8,7 +8,6 @@ that another node still reads. Each other carried pair has two buffers that take
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,8 +22,6 @@ from ancestral.step_tensors import OFFSETS, POSITION, U
 
 _LONGEST_REASON = 500
 """Characters of ONNX Runtime's message that an error repeats."""
-_CUTS = 256
-"""Most sizes of blocks whose pieces are kept."""
 _MEMORY = re.compile("bad_alloc|[Aa]llocat")
 
 
@@ -185,7 +182,11 @@ class OnnxRuntimeBinding:
         Returns:
             The number of turns that each row took.
         """
-        most, pieces = _cut(rows.stop - rows.start, block, self._owner.levels)
+        most = min(rows.stop - rows.start, rows_in_block(block, self._owner.levels))
+        # Several rows must take the block whole: over a cache that is not empty,
+        # GroupQueryAttention takes more than one position for a single row only.
+        piece = block if most > 1 else positions_in_block(block, self._owner.levels)
+        pieces = [part.stop - part.start for part in turns(slice(0, block), piece)]
         taken = 0
         for _ in range(steps):
             for some in turns(rows, most):
@@ -266,16 +267,6 @@ class _Buffer:
         stride = dtype.itemsize * int(np.prod(self._shape[1:]))
         shape = (count, *self._shape[1:])
         return *self._place, dtype, shape, address + rows.start * stride
-
-
-@lru_cache(maxsize=_CUTS)
-def _cut(rows: int, block: int, levels: int) -> tuple[int, tuple[int, ...]]:
-    """Return how many rows of a block run at a time, and the positions of each piece of it."""
-    most = min(rows, rows_in_block(block, levels))
-    # Several rows must take the block whole: over a cache that is not empty, GroupQueryAttention
-    # takes more than one position for a single row only.
-    piece = block if most > 1 else positions_in_block(block, levels)
-    return most, tuple(part.stop - part.start for part in turns(slice(0, block), piece))
 
 
 def in_words(file: str, what: str, error: Exception) -> AncestralError:
