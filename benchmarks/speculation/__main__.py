@@ -15,6 +15,7 @@ more than a tenth of the rows, or a log-probability, and its row was not written
 import argparse
 import json
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -52,7 +53,8 @@ def opened(name: str, path: Path, threads: int) -> Workload:
     report = engine.verify()
     if not report.passed:
         raise ParityError(f"{name}: {'; '.join(report.failures)}")
-    return Workload(name, engine, None, Parity.of(report))
+    clock = time.process_time if threads == 1 else time.perf_counter
+    return Workload(name, engine, None, Parity.of(report), clock)
 
 
 def digits(recorder: Recorder) -> Iterator[SpeculationRow]:
