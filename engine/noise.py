@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,10 @@ class Noise:
         at = np.arange(positions, dtype=np.int64)
         return uniforms(self.seed, self.indices(rows), at, stream=self.stream)
 
+    def row(self, positions: int) -> NDArray[np.float32]:
+        """Return the uniforms of the first row, [positions], after `check`; they are read-only."""
+        return _row(self, positions)
+
     def check(self, rows: int) -> None:
         """Check the seed and the indices of `rows` rows before anything is drawn.
 
@@ -51,6 +56,14 @@ class Noise:
     def indices(self, rows: int) -> NDArray[np.int64]:
         """Return the sample index of each row, [rows]."""
         return np.arange(self.first_index, self.first_index + rows, dtype=np.int64)
+
+
+@lru_cache(maxsize=1)
+def _row(noise: Noise, positions: int) -> NDArray[np.float32]:
+    """Return the uniforms of a row, kept because its proposals and its loop both need them."""
+    found: NDArray[np.float32] = noise.uniforms(1, positions)[0]
+    found.flags.writeable = False
+    return found
 
 
 FIRST = np.zeros(1, np.int64)

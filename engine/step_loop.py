@@ -33,8 +33,8 @@ class Start:
         prefill: run the positions that all rows observe as one block; the graph must take blocks.
         noise: noise that the rows draw with.
         filling: session that prefills without predictions; None for the step graph.
-        redraws: whether blocks draw values. Their uniforms are written then, since the kernel that
-            computes them draws single positions only.
+        redraws: whether blocks draw values of a single row. Its uniforms are written then, since
+            the kernel that computes them draws single positions only.
     """
 
     observed: NDArray[np.int64]
@@ -87,7 +87,7 @@ def begin(binding: Binding, start: Start, on_steps: OnSteps = lambda steps: None
     """
     observed, first = start.observed, start.first_position
     if start.noise is not None and start.redraws:
-        binding.write(names.U, start.noise.uniforms(*observed.shape))
+        binding.write(names.U, start.noise.row(observed.shape[1])[None])
     elif start.noise is not None:
         binding.draw_from(start.noise)
     for name, array in start.given.items():
@@ -167,7 +167,7 @@ def redraw(
     if block > 1:
         part = (some, slice(position, position + block - 1))
         binding.write(names.VALUES, proposed[None], part)
-    binding.write(names.POSITION, np.full(1, position, np.int64), some)
+    binding.write(names.POSITION, np.array([position], np.int64), some)
     binding.run(block=block, rows=None if row is None else some)
     drawn: NDArray[np.int64] = read_values(binding, (some, slice(position, position + block)))[0]
     return drawn

@@ -1,7 +1,7 @@
 """Draw the rows of a model with a proposer and step by step, in turns."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,16 +37,23 @@ class Workload:
         engine: the model.
         prompts: prompt of each row, [p]; None draws whole events.
         parity: parity of the model on its known answers.
+        clock: seconds; those of the processor are lengthened less by other programs, and are the
+            same as the wall's for a single thread.
     """
 
     name: str
     engine: AutoregressiveEngine
     prompts: tuple[list[int], ...] | None
     parity: Parity
+    clock: Callable[[], float] = time.perf_counter
+
+    def continued(self, what: str, prompts: Iterable[list[int]]) -> "Workload":
+        """Return the rows that continue prompts, [p] each; `what` says in the name which."""
+        return replace(self, name=f"{self.name}, {what}", prompts=tuple(prompts))
 
     def draw(self, index: int, sampling: Sampling, speculate: Speculate) -> "Drawn":
         """Draw one row."""
-        begin = time.perf_counter()
+        begin = self.clock()
         if self.prompts is None:
             classes = self.engine.data.num_classes
             label = None if classes is None else index % classes
@@ -54,7 +61,7 @@ class Workload:
                 1, label, first_index=index, sampling=sampling, speculate=speculate
             )
             values = self.engine.data.in_order(s.x)[0]
-            return Drawn(time.perf_counter() - begin, values, float(s.log_prob[0]), s.speculated)
+            return Drawn(self.clock() - begin, values, float(s.log_prob[0]), s.speculated)
         prompt = self.prompts[index % len(self.prompts)]
         (row,) = self.engine.generate(
             [prompt],
@@ -65,7 +72,7 @@ class Workload:
             speculate=speculate,
             prompt_log_p=False,
         )
-        seconds = time.perf_counter() - begin
+        seconds = self.clock() - begin
         return Drawn(seconds, row.tokens, float(row.log_p.sum(dtype=np.float64)), row.speculated)
 
 

@@ -228,11 +228,11 @@ class _Buffer:
     def __init__(
         self, spec: TensorSpec, sizes: Mapping[str, int], device: str, initial: float = 0.0
     ) -> None:
-        self._spec, self._shape = spec, spec.shape(sizes)
+        self._spec, self._shape, self._dtype = spec, spec.shape(sizes), spec.host
         # Zeros take memory only where a loop writes.
         # A value beyond float16, for example -1e9, becomes infinite.
         with np.errstate(over="ignore"):
-            shape, dtype = self._shape, spec.host
+            shape, dtype = self._shape, self._dtype
             host = np.full(shape, initial, dtype) if initial else np.zeros(shape, dtype)
         kind, _, index = device.partition(":")
         self._place = (kind, int(index or 0))
@@ -243,7 +243,7 @@ class _Buffer:
     def write(self, array: Array, part: Part | None = None) -> None:
         host = self._value if self._place[0] == "cpu" else self.read()
         target = host[slice(None) if part is None else part]
-        check_part(self._spec.name, array, target.shape, self._spec.host)
+        check_part(self._spec.name, array, target.shape, self._dtype)
         target[:] = array
         if self._place[0] != "cpu":
             self._value.update_inplace(host)
@@ -263,7 +263,7 @@ class _Buffer:
     def place(self, rows: slice) -> tuple[Any, ...]:
         """Return device, type, shape and address of some rows, which are contiguous."""
         address = self._value.ctypes.data if self._place[0] == "cpu" else self._value.data_ptr()
-        dtype, count = self._spec.host, rows.stop - rows.start
+        dtype, count = self._dtype, rows.stop - rows.start
         stride = dtype.itemsize * int(np.prod(self._shape[1:]))
         shape = (count, *self._shape[1:])
         return *self._place, dtype, shape, address + rows.start * stride

@@ -16,6 +16,8 @@ _CALLS, _GAIN = 6, 1.15
 """Calls of a size before another is taken, and how much better that has to be."""
 _REST = (8, 64)
 """Steps without proposals after blocks stopped paying: at first, and at most."""
+_TRIALS = 3
+"""Blocks that are tried between two rests, since proposals from a last block are better."""
 
 
 class BlockChoice:
@@ -26,7 +28,7 @@ class BlockChoice:
     what calls of the size yielded counts more and more: proposals of some kinds are better in
     longer blocks. The size with the most values per second is taken, and kept for some calls, since
     proposals from the last block need blocks of one size. Recent calls count most. While single
-    steps are the best, a block is tried now and then, more and more rarely.
+    steps are the best, some blocks of the best size are tried now and then, more and more rarely.
 
     It is deterministic: the same costs and the same outcomes make the same sizes.
     """
@@ -45,6 +47,7 @@ class BlockChoice:
         # Values and number of calls, by size.
         self._yielded = dict.fromkeys(self._costs, (0.0, 0.0))
         self._rest, self._resting = _REST[0], 0
+        self._trials = 0
         self._size, self._calls = 1, _CALLS
 
     def rest(self, most: int) -> int:
@@ -59,20 +62,19 @@ class BlockChoice:
         if self._calls > _CALLS:
             self._choose()
         if self._size > 1:
-            self._rest = _REST[0]
+            self._rest, self._trials = _REST[0], 0
             return self._size
-        # A block of two to four shows whether proposals have become better.
-        self._resting, self._rest, self._calls = self._rest, min(2 * self._rest, _REST[1]), _CALLS
-        return min((size for size in self._costs if size > 1), default=1)
+        self._calls = _CALLS
+        self._trials += 1
+        if self._trials >= _TRIALS:
+            self._resting, self._rest = self._rest, min(2 * self._rest, _REST[1])
+            self._trials = 0
+        return max((size for size in self._costs if size > 1), key=self._speed, default=1)
 
     def _choose(self) -> None:
         """Take the size with the most values per second, if it is better enough."""
-
-        def speed(size: int) -> float:
-            return self._expected(size) / self._costs[size]
-
-        best = max(self._costs, key=lambda size: (speed(size), -size))
-        if speed(best) > _GAIN * speed(self._size):
+        best = max(self._costs, key=lambda size: (self._speed(size), -size))
+        if self._speed(best) > _GAIN * self._speed(self._size):
             self._size = best
         self._calls = 1
 
@@ -85,6 +87,10 @@ class BlockChoice:
         if proposed + 1 in self._yielded:
             values, calls = self._yielded[proposed + 1]
             self._yielded[proposed + 1] = values * _FORGET + right + 1, calls * _FORGET + 1
+
+    def _speed(self, size: int) -> float:
+        """Return the expected number of values of a block per second."""
+        return self._expected(size) / self._costs[size]
 
     def _expected(self, size: int) -> float:
         """Return the expected number of values of a block."""

@@ -33,9 +33,8 @@ class Row:
 
     @property
     def u(self) -> NDArray[np.float32]:
-        """Uniform of each position, [t]."""
-        found: NDArray[np.float32] = self.noise.uniforms(1, len(self.observed))[0]
-        return found
+        """Uniform of each position, [t]; read-only."""
+        return self.noise.row(len(self.observed))
 
 
 @runtime_checkable

@@ -49,5 +49,18 @@ def test_costs_of_proposals_count() -> None:
     cheap, dear = BlockChoice(COSTS), BlockChoice(COSTS, proposal=2.0)
     assert cheap.size() > 1
     assert dear.rest(64) == 0
-    assert dear.size() == 2
+    assert [dear.size() for _ in range(3)] == [2, 2, 2]
     assert (dear.rest(5), dear.rest(64), dear.rest(64)) == (5, 3, 0)
+
+
+def test_blocks_are_tried_in_sequence() -> None:
+    """After a pause from blocks, only the second one in sequence has right proposals."""
+    choice, rng, sizes, in_sequence = BlockChoice(COSTS), np.random.default_rng(0), [], False
+    for call in range(400):
+        in_sequence = in_sequence and not choice.rest(64)
+        size = choice.size()
+        right = in_sequence and call > 100 and rng.random() < 0.8
+        choice.seen(size - 1, right * (size - 1))
+        in_sequence = True
+        sizes.append(size)
+    assert np.mean(np.array(sizes[200:]) > 4) > 0.9
