@@ -20,7 +20,7 @@ from ancestral.engine.backends.tensor_binding import (
 )
 from ancestral.engine.budget import FEATURES, HOST_BUDGET, Budget, rows_in_block
 from ancestral.engine.session import Array, Session, pieces, turns
-from ancestral.errors import BackendUnavailable
+from ancestral.errors import BackendUnavailable, InvalidInput
 from ancestral.signature import GraphSignature, TensorSpec
 from ancestral.step_tensors import OFFSETS, POSITION
 from ancestral.train.models.autoregressive import AutoregressiveModel
@@ -55,6 +55,7 @@ class TorchBackend:
         Raises:
             BackendUnavailable: there is no such device, or it cannot run the model.
             BundleError: the weights do not fit the model.
+            InvalidInput: the bundle is quantised, and `options` has another type than the bundle.
         """
         self.check_device(device)
         if threads is not None:
@@ -62,6 +63,12 @@ class TorchBackend:
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
         self.device, self.dtype = device, options.dtype or bundle.manifest.dtype
+        if bundle.manifest.quantisation is not None and self.dtype != bundle.manifest.dtype:
+            raise InvalidInput(
+                f"dtype: expected {bundle.manifest.dtype} for a bundle with weights in "
+                f"{bundle.manifest.quantisation.weights}, whose scales have no other type, got "
+                f"{self.dtype}"
+            )
         self._bundle, self._threads, self._options = bundle, threads, options
         loaded = narrow(load_weights(bundle, options.model), DTYPES[self.dtype])
         self._model = loaded.to(device).eval()

@@ -18,7 +18,7 @@ def constant(value: onnx_ir.Value | None) -> NDArray[Any] | None:
     return tensor.numpy() if tensor is not None and tensor.size <= 1 else None
 
 
-def equals(value: onnx_ir.Value | None, number: float, rank: int | None = None) -> bool:
+def equals(value: onnx_ir.Value | None, number: int | float, rank: int | None = None) -> bool:
     """Return whether a value is a constant of one element, and of this rank if it is given."""
     found = constant(value)
     if found is None or found.size != 1:

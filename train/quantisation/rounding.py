@@ -57,11 +57,9 @@ def scales(
         scale = (high - low) / top
     if half:
         scale = _rounded_up(scale)
-    # A group of zeros has codes at the zero point, whatever the scale.
-    scale = torch.where(scale > 0, scale, 1)
     if how.symmetric:
         return scale, torch.full_like(scale, middle)
-    return scale, (-low / scale).round().clamp(0, top)
+    return scale, (-low / _divisor(scale)).round().clamp(0, top)
 
 
 def nearest(matrix: Float[Tensor, "n k"], how: QuantisedTensor, half: bool = False) -> Codes:
@@ -84,9 +82,14 @@ def coded(
     how: QuantisedTensor,
 ) -> Codes:
     """Round each number to the nearest code, given scales and zero points."""
-    codes = (groups / scale[..., None]).round() + zero[..., None]
+    codes = (groups / _divisor(scale)[..., None]).round() + zero[..., None]
     found = codes.clamp(0, 2**how.bits - 1).to(torch.uint8)
     return Codes(packed(found, how.bits), scale, None if how.symmetric else _points(zero, how.bits))
+
+
+def _divisor(scale: Tensor) -> Tensor:
+    """Return the scales, with 1 for groups of zeros, whose scale is 0: their codes are at zero."""
+    return torch.where(scale > 0, scale, 1)
 
 
 def check_finite(name: str, matrix: Tensor) -> None:

@@ -47,15 +47,19 @@ class Quantised(NamedTuple):
         return self.codes.shape[2] * 8 // self.bits
 
 
+TINY = 1e-36
+"""Largest absolute value of a group that is rounded to zero: 127 / m would be infinite below."""
+
+
 def rounded(x: Float[Tensor, "*b k"], group: int) -> Float[Tensor, "*b k"]:
     """Round activations to multiples of m / 127 in each group, m its largest absolute value.
 
-    Halves are rounded to even. A group of zeros stays zero.
+    Halves are rounded to even. A group whose largest value is at most `TINY` becomes zero.
     """
     width = x.shape[-1]
     whole = torch.nn.functional.pad(x, (0, -width % group)).unflatten(-1, (-1, group))
     most = whole.abs().amax(dim=-1, keepdim=True)
-    steps = torch.where(most > 0, 127 / most, 0)
+    steps = torch.where(most > TINY, 127 / most, 0)
     return ((whole * steps).round() * (most / 127)).flatten(-2)[..., :width]
 
 

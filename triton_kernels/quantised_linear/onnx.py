@@ -12,7 +12,7 @@ from ancestral.triton_kernels.onnx_nodes import (
     ints,
     number,
 )
-from ancestral.triton_kernels.quantised_linear import quantised_linear
+from ancestral.triton_kernels.quantised_linear import TINY, quantised_linear
 
 _MATMUL = contributed(
     "MatMulNBits",
@@ -71,16 +71,12 @@ def _three_parts(x: Value, width: int, groups: int, group: int) -> Value:
     rest = op.Reshape(rest, ints(-1, groups, group))
     parts = []
     for _ in range(2):
-        most = op.Max(op.ReduceMax(op.Abs(rest), ints(-1), keepdims=1), number(_TINY))
+        most = op.Max(op.ReduceMax(op.Abs(rest), ints(-1), keepdims=1), number(TINY))
         step = op.Mul(most, number(1 / 127))
         parts.append(op.Mul(op.Round(op.Div(rest, step)), step))
         rest = op.Sub(rest, parts[-1])
     flat = op.Reshape(op.Concat(*parts, rest, axis=0), ints(-1, groups * group))
     return flat if not missing else op.Slice(flat, ints(0), ints(width), ints(1))
-
-
-_TINY = 1e-30
-"""Stands for the largest absolute value of a group of zeros."""
 
 
 def _portable(
@@ -101,7 +97,7 @@ def _rounded(x: Value, width: int, group: int) -> Value:
     rest = op.Shape(x, end=-1)
     parts = op.Reshape(x, op.Concat(rest, ints(-1, group), axis=0))
     most = op.ReduceMax(op.Abs(parts), ints(-1), keepdims=1)
-    steps = op.Where(op.Greater(most, number(0.0)), op.Div(number(127.0), most), number(0.0))
+    steps = op.Where(op.Greater(most, number(TINY)), op.Div(number(127.0), most), number(0.0))
     found = op.Mul(op.Round(op.Mul(parts, steps)), op.Div(most, number(127.0)))
     flat = op.Reshape(found, op.Concat(rest, ints(width + missing), axis=0))
     return flat if not missing else op.Slice(flat, ints(0), ints(width), ints(-1))
