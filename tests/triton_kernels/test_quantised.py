@@ -28,9 +28,10 @@ Sessions = Callable[[Form], ort.InferenceSession]
 
 @cache
 def coded(kind: str) -> Codes:
-    """Return the codes of a matrix whose last group is longer than its part."""
+    """Return the codes of a matrix with a group of zeros; its last group is longer than its part."""
     bits, symmetric = KINDS[kind]
     matrix = torch.randn(ROWS, WIDTH, generator=torch.Generator().manual_seed(bits)) * WIDTH**-0.5
+    matrix[4, :GROUP] = 0
     return nearest(matrix, QuantisedTensor(bits=bits, group=GROUP, symmetric=symmetric))
 
 
