@@ -11,7 +11,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -48,19 +48,21 @@ def data_of(word: str, engine: Engine, n: int | None) -> tuple[ComparedData, str
     return ComparedData.read(file, engine, options), file.name, sha256(file)
 
 
-def seconds(engine: Engine, batch: int, given: ComparedData, index: int) -> float:
+def seconds(
+    engine: Engine, batch: int, given: ComparedData, index: int, clock: Callable[[], float]
+) -> float:
     """Return the seconds of one run: a step of sampling, or a bound of some events."""
-    begin = time.perf_counter()
+    begin = clock()
     if isinstance(engine, LatentEngine):
         engine.bound(given.x[: _ROWS * batch], 16)
-        return time.perf_counter() - begin
+        return clock() - begin
     labels = None if engine.data.num_classes is None else 0
     observed = None
     if engine.first_position:
         observed = np.full((batch, engine.data.length), -1, np.int64)
         observed[:, 0] = 0
     engine.sample(batch, labels, first_index=index * batch, observed=observed)
-    return (time.perf_counter() - begin) / engine.data.length
+    return (clock() - begin) / engine.data.length
 
 
 def rows_of(
@@ -69,6 +71,8 @@ def rows_of(
     """Yield the rows of a model: its losses first, then speeds in rounds with float32."""
     base = Engine.load(source, backend="onnxruntime", threads=recorder.threads)
     given, name, digest = data_of(word, base, n)
+    # One thread's processor time does not depend on what else runs.
+    clock = time.process_time if recorder.threads == 1 else time.perf_counter
     case = Bundle.open(source).manifest.data.name if source.name == "bundle" else source.name
 
     def cost_of(folder: Path) -> Cost:
@@ -85,7 +89,7 @@ def rows_of(
             parity = Parity.of(engine.verify())
             for batch in BATCHES:
                 pairs = [
-                    [seconds(each, batch, given, i) * 1e3 for each in (engine, base)]
+                    [seconds(each, batch, given, i, clock) * 1e3 for each in (engine, base)]
                     for i in range(1 + recorder.rounds)
                 ][1:]
                 ours, theirs = (tuple(part) for part in zip(*pairs, strict=True))
