@@ -110,6 +110,9 @@ class OnnxRuntimeBackend:
         options = ort.SessionOptions()
         # ONNX Runtime must not print: the errors that it raises have the same text.
         options.log_severity_level = 4
+        # Small weights of 8 and 4 bits are dequantised once, when the graph is loaded. ONNX Runtime
+        # (1.31) otherwise keeps each DequantizeLinear for kernels that it does not have here.
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
         if threads is not None:
             options.intra_op_num_threads = threads
         signature = self._bundle.manifest.graphs[graph].signature

@@ -28,7 +28,7 @@ Sessions = Callable[[Form], ort.InferenceSession]
 
 @cache
 def coded(kind: str) -> Codes:
-    """Return the codes of a matrix with a group of zeros; its last group is longer than its part."""
+    """Return codes of a matrix with a group of zeros; the last group is longer than its part."""
     bits, symmetric = KINDS[kind]
     matrix = torch.randn(ROWS, WIDTH, generator=torch.Generator().manual_seed(bits)) * WIDTH**-0.5
     matrix[4, :GROUP] = 0

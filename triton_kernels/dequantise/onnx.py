@@ -5,6 +5,10 @@ from onnxscript.onnx_opset import opset24 as op
 from ancestral.triton_kernels.dequantise import dequantise
 from ancestral.triton_kernels.onnx_nodes import Form, Translations, Value, ints
 
+SMALLEST_PACKED = 2**18
+"""Numbers of the smallest weight whose codes ONNX Runtime reads in every step. A smaller one stays
+in the cache, so it is dequantised when the graph is loaded, and a step is as fast as in float32."""
+
 
 def translations(_: Form) -> Translations:
     """Return the ONNX nodes of the operator, the same in every form."""

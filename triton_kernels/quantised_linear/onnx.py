@@ -2,7 +2,7 @@
 
 from onnxscript.onnx_opset import opset24 as op
 
-from ancestral.triton_kernels.dequantise.onnx import matrix
+from ancestral.triton_kernels.dequantise.onnx import SMALLEST_PACKED, matrix
 from ancestral.triton_kernels.onnx_nodes import (
     INT,
     Form,
@@ -26,9 +26,6 @@ _MATMUL = contributed(
 )
 _INTEGERS = 4
 """The accuracy level of MatMulNBits that rounds activations to 8 bits, in the groups of W."""
-SMALLEST_PACKED = 2**18
-"""Numbers of the smallest weight whose codes are read in every product. A smaller one stays in the
-cache, so it is dequantised when the graph is loaded, and the product is as fast as in float32."""
 
 
 def translations(form: Form) -> Translations:

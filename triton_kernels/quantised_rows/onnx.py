@@ -2,7 +2,7 @@
 
 from onnxscript.onnx_opset import opset24 as op
 
-from ancestral.triton_kernels.dequantise.onnx import matrix
+from ancestral.triton_kernels.dequantise.onnx import SMALLEST_PACKED, matrix
 from ancestral.triton_kernels.onnx_nodes import INT, Form, Translations, Value, contributed, ints
 from ancestral.triton_kernels.quantised_rows import quantised_rows
 
@@ -25,7 +25,7 @@ def translations(form: Form) -> Translations:
 def _packed(ids: Value, codes: Value, scale: Value, zero: Value, width: int, bits: int) -> Value:
     """GatherBlockQuantized over [n, G, B], which dequantises the rows that it takes."""
     n, groups, stored = (int(size) for size in codes.shape)
-    if zero is not None:
+    if zero is not None or n * width < SMALLEST_PACKED:
         # The zero points of a row are packed together, in another layout than this operator's.
         return _portable(ids, codes, scale, zero, width, bits)
     size = stored * 8 // bits
