@@ -11,11 +11,11 @@ from safetensors import safe_open
 from ancestral.bundles.bundle import Bundle
 from ancestral.dataspec import DataSpec
 from ancestral.files.atomic import sha256
+from ancestral.serve.settings import Settings
 from ancestral.train.checkpoint import save_checkpoint
 from ancestral.train.models.families import build_model
 from ancestral.train.models.transformer_config import TransformerConfig
 from tests.serve.conftest import Running
-from ancestral.serve.settings import Settings
 
 from .conftest import Bundles, Cli, Result, invoke, refused
 
@@ -131,7 +131,7 @@ def test_data_that_do_not_fit(
     file, text = tmp_path / "data.npz", tmp_path / "one.txt"
     np.savez(file, x=np.zeros((4, 5, 5), np.int64))
     command = ("export", bundles("text"), "-o", tmp_path / "out", *WEIGHTS, "--data")
-    refused(cli(*command, file), str(file))
+    refused(cli(*command, file), "--data: expected events [n, 24]", "got shape (2, 5, 5)")
     text.write_text(TEXT)
     refused(cli(*command, text, "-n", 10**6), "-n: expected 2 .. ", "got 1000000")
 

@@ -132,19 +132,24 @@ class _Measurement:
 
     @classmethod
     def of(cls, source: Path, out: Path, options: QuantiseOptions) -> "_Measurement":
-        """Load the source, and read the data.
+        """Load the source, read the data, and run the source on the first of them.
 
         Raises:
             InvalidInput: the data cannot be read or do not fit the source.
         """
+        import numpy as np
+
         from ancestral.cli.compared_data import ComparedData, DataOptions
+        from ancestral.engine.losses import compare
 
         assert options.data is not None
         engine = _loaded(source)
         wanted = DataOptions(options.n, None, None, binarise=False, levels=None)
-        return cls(
-            engine, source, out, options.data, ComparedData.read(options.data, engine, wanted)
-        )
+        data = ComparedData.read(options.data, engine, wanted)
+        labels = data.labels[:2] if isinstance(data.labels, np.ndarray) else data.labels
+        lengths = None if data.lengths is None else data.lengths[:2]
+        compare(engine, engine, data.x[:2], labels, lengths=lengths)
+        return cls(engine, source, out, options.data, data)
 
     def __call__(self, made: Path) -> "Cost":
         """Measure, and show, what a bundle loses."""
