@@ -1,6 +1,7 @@
 """`export --weights`: the options, what they refuse, and what `info` and the server show."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ from safetensors import safe_open
 
 from ancestral.bundles.bundle import Bundle
 from ancestral.dataspec import DataSpec
+from ancestral.errors import InvalidInput
 from ancestral.files.atomic import sha256
+from ancestral.plans.key import PlanKey
 from ancestral.serve.settings import Settings
 from ancestral.train.checkpoint import save_checkpoint
 from ancestral.train.models.families import build_model
@@ -88,6 +91,21 @@ def test_server(made: Made) -> None:
     assert rows["data"].startswith("some.txt, SHA-256")
     assert "nats/position" in rows["loss of log p"]
     assert str(out.parent) not in answer.text
+
+
+def test_tensorrt(made: Made) -> None:
+    """TensorRT is refused with the reason, where plans are compiled and where they are found."""
+    bundle = Bundle.open(made[0])
+    words = "because TensorRT has no unsigned 8-bit type for their codes, got int4; use the bundle"
+    with pytest.raises(InvalidInput, match=words):
+        PlanKey.of_graph(bundle, "step", module="tensorrt_rtx", version="1", targets=("sm_90",))
+
+
+@pytest.mark.tensorrt
+@pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason="tensorrt_rtx is not installed")
+def test_compile(made: Made, cli: Cli) -> None:
+    result = cli("compile", made[0], "--graph", "step")
+    refused(result, "TensorRT has no unsigned 8-bit type", "run this one on backend 'onnxruntime'")
 
 
 WEIGHTS = ("--weights", "int8")

@@ -83,7 +83,7 @@ def drawn(engine: AutoregressiveEngine) -> tuple[np.ndarray, ...]:
 
 @EACH
 def test_backends_of_codes(load: Load, toy: str, way: str) -> None:
-    """Both backends draw the same samples from a seed, with the same log p, except for near ties."""
+    """Both backends draw the same samples, with the same log p, except for near ties."""
     torch, other = (load(toy, backend, way) for backend in ("torch", "onnxruntime"))
     assert isinstance(torch, AutoregressiveEngine)
     assert isinstance(other, AutoregressiveEngine)
