@@ -168,7 +168,7 @@ def test_from_a_checkpoint(cli: Cli, tmp_path: Path) -> None:
     """A checkpoint's folder is exported in float32 first, and only the quantised bundle is left."""
     data = DataSpec(name="toy", event_shape=(4,), levels=70)
     model = build_model(TransformerConfig(width=64, layers=1, heads=2), data)
-    save_checkpoint(model, tmp_path / "run")
+    save_checkpoint(tmp_path / "run", model)
     out = tmp_path / "out"
     result = cli("export", tmp_path / "run", "-o", out, *WEIGHTS, "--compute", "int8")
     assert result.code == 0, result.err

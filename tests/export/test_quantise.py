@@ -189,7 +189,7 @@ LIES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "three bits": (lambda m: tensors(m)[HEAD].update(bits=3), "expected 4 or 8"),
     "zero points": (
         lambda m: tensors(m)[HEAD].update(symmetric=False),
-        r"expected zero U8 \[4, 1\], got none",
+        r"expected zero U8 \[4, 1\], but it is missing",
     ),
     "scales": (lambda m: m["quantisation"].update(scales="float16"), "expected scale F16"),
     "another tensor": (
@@ -212,6 +212,13 @@ def test_a_manifest_that_lies(bundles: Bundles, tmp_path: Path, lie: str) -> Non
     change, words = LIES[lie]
     change_manifest(copy, change)
     with pytest.raises(BundleError, match=words):
+        Bundle.open(copy)
+
+
+def test_zero_points_that_are_not_announced(bundles: Bundles, tmp_path: Path) -> None:
+    copy = copied(bundles("llama", "int4"), tmp_path)
+    change_manifest(copy, lambda m: tensors(m)["blocks.0.up.weight"].update(symmetric=True))
+    with pytest.raises(BundleError, match=r"expected no zero, because it is symmetric, got U8"):
         Bundle.open(copy)
 
 
@@ -244,7 +251,7 @@ def test_refused(bundles: Bundles, tmp_path: Path) -> None:
         quantise_bundle(own, out, WAYS["int8"].plan)
     with pytest.raises(InvalidInput, match="the bundle exists"):
         quantise_bundle(bundles("startless"), own, WAYS["int8"].plan)
-    with pytest.raises(InvalidInput, match="at least 4,096 numbers to quantise, got none"):
+    with pytest.raises(InvalidInput, match="no weight of at least 4,096 numbers that can be"):
         quantise_bundle(bundles("startless"), out, lambda model: planned(model, "int8"))
     assert not out.exists()
 

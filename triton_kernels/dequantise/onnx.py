@@ -14,7 +14,7 @@ def translations(_: Form) -> Translations:
 def matrix(codes: Value, scale: Value, zero: Value, width: int, bits: int) -> Value:
     """DequantizeLinear over groups; codes of 4 bits are first taken apart.
 
-    The nodes depend on constants alone, so a runtime may compute them once, when it loads the
+    The nodes depend on constants only, so a runtime may compute them once, when it loads the
     graph; the matrix is then in memory in float32.
     """
     n, groups, stored = (int(size) for size in codes.shape)

@@ -198,7 +198,7 @@ def test_rounding_of_activations() -> None:
 
 
 def test_plan_of_several_weights() -> None:
-    """A module of which only one weight is quantised keeps the other as it is."""
+    """If a plan has one weight of a module, the module keeps the other as it is."""
     layer = Layer("lstm", 6)
     plan = planned(layer, "int8", group=16)
     less = Quantisation.model_validate(
