@@ -75,8 +75,8 @@ def planned(
             tensors[place.name] = _settings(place, weights, group, symmetric)
     if not tensors:
         raise InvalidInput(
-            f"weights: the model has no weight of at least {SMALLEST:,} numbers that can be "
-            f"quantised; export it in float32"
+            f"weights: expected a model with a weight of at least {SMALLEST:,} numbers to "
+            f"quantise, got smaller ones only; export it in float32"
         )
     kept |= _others(model, {place.name for place in places(model)})
     scales = "float16" if half_scales else "float32"
@@ -102,7 +102,7 @@ def without(plan: Quantisation, names: Collection[str]) -> Quantisation:
     """
     tensors = {name: how for name, how in plan.tensors.items() if name not in names}
     if not tensors:
-        raise InvalidInput("plan: it has no weight to quantise; leave fewer weights out")
+        raise InvalidInput("plan: expected at least one weight to quantise; leave out fewer")
     kept = {**plan.kept, **dict.fromkeys(sorted(names), _BY_PLAN)}
     return plan.model_copy(update={"tensors": tensors, "kept": kept})
 

@@ -26,7 +26,7 @@ def _packed(ids: Value, codes: Value, scale: Value, zero: Value, width: int, bit
     """GatherBlockQuantized over [n, G, B], which dequantises the rows that it takes."""
     n, groups, stored = (int(size) for size in codes.shape)
     if zero is not None:
-        # Its zero points are packed along G, so two rows may share a byte.
+        # The zero points of a row are packed together, in another layout than this operator's.
         return _portable(ids, codes, scale, zero, width, bits)
     size = stored * 8 // bits
     found = _GATHER(
