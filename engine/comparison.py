@@ -127,7 +127,7 @@ def limits(runner: Runner, answers: Mapping[str, Array]) -> tuple[Limits, Limits
     Raises:
         BundleError: one of fp32's own errors is not finite.
     """
-    entry = tolerance(runner.backend.name, runner.backend.dtype)
+    entry = tolerance(runner.backend.name, runner.precision)
     sampled, noise = (
         Limits.of(entry, answers, runner.data.levels, sampled=part) for part in (True, False)
     )
@@ -174,7 +174,7 @@ def halves(answers: Mapping[str, Array]) -> tuple[Events, Events]:
 def ran_on(runner: Runner) -> dict[str, Any]:
     """Return the fields of a report that describe the backend."""
     backend = runner.backend
-    return {"backend": backend.name, "device": backend.device, "dtype": backend.dtype}
+    return {"backend": backend.name, "device": backend.device, "dtype": runner.precision}
 
 
 def summary(delta: Floats, events: Events, limit: float) -> dict[str, Any]:

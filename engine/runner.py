@@ -18,6 +18,7 @@ from ancestral.dataspec import DataSpec
 from ancestral.engine import budget, inputs, step_graph, step_loop
 from ancestral.engine.session import Array, Backend, Binding, Session
 from ancestral.errors import NotADistribution
+from ancestral.parity import ROUNDED
 from ancestral.scalars import whole
 from ancestral.step_tensors import X
 from ancestral.text.tokenizer import Tokenizer
@@ -48,6 +49,16 @@ class Runner:
     def first_position(self) -> int:
         """First position that has a probability: 0, or 1 for a model without a start symbol."""
         return self.bundle.manifest.first_position
+
+    @property
+    def precision(self) -> str:
+        """Type of the arithmetic, a key of the parity table.
+
+        It is the backend's dtype, or "float32+int8" if products round their activations to 8 bits.
+        """
+        plan = self.bundle.manifest.quantisation
+        rounds = plan is not None and plan.compute == "int8"
+        return f"{self.backend.dtype}{ROUNDED}" if rounds else self.backend.dtype
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
         """Return the object of a key, made on first use.

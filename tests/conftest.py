@@ -5,6 +5,7 @@ import functools
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from jaxtyping import config as jaxtyping_config
 from ancestral.engine import AutoregressiveEngine, Engine, LatentEngine
 from tests.interpreter import quick_interpreter
 from tests.latent_toys import LATENT_TOYS
+from tests.quantised_toys import WAYS, any_size, quantise_toy
 from tests.toys import BACKENDS, SECOND, TOYS
 
 Load = Callable[..., Engine]
@@ -114,7 +116,8 @@ def called_by_users() -> Iterator[None]:
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Return a function that exports a toy on first use. Tests must not change the bundle.
 
-    A bundle with a 16-bit type is recast from float32. Processes that share the tests also share
+    A bundle with a 16-bit type is recast from float32, and one of a way in `WAYS` is quantised from
+    it. Processes that share the tests also share
     the bundles: the first one exports.
     """
     folder = tmp_path_factory.getbasetemp()
@@ -136,6 +139,8 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
                 if dtype == "float32":
                     export_toy(toy, folder / name)
+                elif dtype in WAYS:
+                    quantise_toy(bundle(toy), folder / name, dtype)
                 else:
                     recast(bundle(toy), folder / name, dtype)
         return folder / name
@@ -196,7 +201,7 @@ def tiny_bundle(bundles: Callable[[str], Path]) -> Path:
 
 @pytest.fixture(scope="session")
 def load(bundles: Callable[..., Path]) -> Load:
-    """Return a function that loads a toy on a backend, in a type; each is loaded once."""
+    """Return a function that loads a toy on a backend, in a type or way; each is loaded once."""
     engines: dict[tuple[str, str, str], Engine] = {}
 
     def engine(toy: str, backend: str, dtype: str = "float32") -> Engine:
@@ -205,9 +210,9 @@ def load(bundles: Callable[..., Path]) -> Load:
             device = device_of(backend)
             if device == "cuda" and not torch.cuda.is_available():
                 pytest.skip("kernels need a CUDA GPU, or TRITON_INTERPRET=1 in the environment")
-            engines[key] = Engine.load(
-                bundles(toy, dtype), backend=backend, device=device, threads=1
-            )
+            bundle = bundles(toy, dtype)
+            with any_size(WAYS[dtype]) if dtype in WAYS else nullcontext():
+                engines[key] = Engine.load(bundle, backend=backend, device=device, threads=1)
         return engines[key]
 
     return engine

@@ -64,6 +64,6 @@ def near_tie(engine: AutoregressiveEngine, request: Request, drawn: Drawn, at: i
     p = np.exp(logits - logits.max())
     edges = np.cumsum(p / p.sum())[:-1]
     u = Noise(request.seed, request.index).uniforms(1, t)[0, position]
-    entry = tolerance(engine.backend.name, engine.backend.dtype)
+    entry = tolerance(engine.backend.name, engine.precision)
     limit = Limits.of(entry, engine.bundle.known_answers()).cdf
     return bool(np.abs(edges - u).min() <= limit)

@@ -92,6 +92,6 @@ class Side:
 
 
 def ran_on(runner: Runner) -> str:
-    """Return the backend, the device and the dtype of an engine as one text."""
+    """Return the backend, the device and the precision of an engine as one text."""
     backend = runner.backend
-    return f"{backend.name} {backend.device} {backend.dtype}"
+    return f"{backend.name} {backend.device} {runner.precision}"

@@ -84,6 +84,23 @@ def weights(rng: random.Random, sources: Path, work: Path) -> tuple[str, list[Ac
     return f"{name}, {file.name}: {note}", _uses(bundle, name, sources, rng)
 
 
+def quantised(rng: random.Random, sources: Path, work: Path) -> tuple[str, list[Action]]:
+    """Change what a manifest says of quantised weights, a graph that reads codes, or the codes."""
+    bundle = _linked(sources / "quantised", work / "bundle")
+    part = rng.choice(("manifest", "graph", "graph", "weights"))
+    if part == "manifest":
+        values = json.loads((bundle / "manifest.json").read_bytes())
+        values["quantisation"], note = json_faults.changed(values["quantisation"], rng)
+        _write(bundle / "manifest.json", _sealed(values))
+    else:
+        name = "step.onnxruntime.onnx" if part == "graph" else "weights.safetensors"
+        change = graph_faults.changed if part == "graph" else byte_faults.changed
+        content, note = change((bundle / "graphs" / name).read_bytes(), rng)
+        _write(bundle / "graphs" / name, content)
+        _sign(bundle)
+    return f"{part}: {note}", _uses(bundle, "quantised", sources, rng)
+
+
 def tokenizer(rng: random.Random, sources: Path, work: Path) -> tuple[str, list[Action]]:
     """Change tokenizer.json, and make its hash fit."""
     bundle = _linked(sources / "text", work / "bundle")
@@ -188,6 +205,7 @@ KINDS: Mapping[str, Kind] = {
         checkpoint,
         state,
         hugging_face,
+        quantised,
     )
 }
 
@@ -204,6 +222,8 @@ def _uses(bundle: Path, name: str, sources: Path, rng: random.Random) -> list[Ac
                 ["sample", where, *prompt, *backend],
                 ["log-prob", where, "--text", str(sources / "text.txt"), *backend],
             ]
+        case "quantised":
+            uses.append(["sample", where, "-n", "3", *out, "--backend", "torch"])
         case "tiny":
             uses.append(["log-prob", where, str(sources / _DATA[name]), *out, *backend])
         case _:

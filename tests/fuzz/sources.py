@@ -25,13 +25,14 @@ TRAINING = ("train", "--recipe", "tiny", "--steps", "12", "--threads", "1", "--n
 """Words of a command that trains for twelve steps."""
 
 
-def make_sources(folder: Path, bundle: Callable[[str], Path]) -> None:
+def make_sources(folder: Path, bundle: Callable[..., Path]) -> None:
     """Write everything that a case may change.
 
     Args:
         folder: folder to fill.
-        bundle: returns the path of a toy's bundle.
+        bundle: returns the path of a toy's bundle, quantised in a way of `WAYS` if one is given.
     """
+    shutil.copytree(bundle("llama", "int4"), folder / "quantised")
     for name in BUNDLES:
         shutil.copytree(bundle(name), folder / name)
     random = np.random.default_rng(0)

@@ -19,7 +19,7 @@ FEW, MANY = 12, 640
 
 
 @pytest.fixture(scope="module")
-def sources(tmp_path_factory: pytest.TempPathFactory, bundles: Callable[[str], Path]) -> Path:
+def sources(tmp_path_factory: pytest.TempPathFactory, bundles: Callable[..., Path]) -> Path:
     folder = tmp_path_factory.mktemp("sources")
     make_sources(folder, bundles)
     return folder

@@ -18,7 +18,7 @@ Floats = NDArray[np.floating]
 
 def limits(engine: Engine) -> Limits:
     """Return the limits on differences of a log-probability, in nats, and of an edge."""
-    entry = tolerance(engine.backend.name, engine.backend.dtype)
+    entry = tolerance(engine.backend.name, engine.precision)
     return Limits.of(entry, engine.bundle.known_answers())
 
 

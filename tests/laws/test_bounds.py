@@ -20,7 +20,7 @@ WITH_NOISE = [toy for toy in LATENT_TOYS if toy != "codes"]
 
 def limit(engine: Engine) -> float:
     """Return the limit on the difference of two computations of a log-weight, in nats."""
-    entry = tolerance(engine.backend.name, engine.bundle.manifest.dtype)
+    entry = tolerance(engine.backend.name, engine.precision)
     return Limits.of(entry, engine.bundle.known_answers(), engine.data.levels).nats
 
 

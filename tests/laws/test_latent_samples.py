@@ -25,7 +25,7 @@ def drawn_limit(engine: Engine) -> float:
     """
     if not engine.latent.continuous:
         return 0.0
-    entry = tolerance(engine.backend.name, engine.bundle.manifest.dtype)
+    entry = tolerance(engine.backend.name, engine.precision)
     return Limits.of(entry, engine.bundle.known_answers(), engine.data.levels).drawn
 
 

@@ -13,8 +13,10 @@ from ancestral.train.models.layers import Linear
 from ancestral.train.models.patch_convolution import PatchConvolution
 from ancestral.train.models.recurrent import Layer
 
-Kind = Literal["map", "table", "convolution", "recurrent"]
-"""Maps and tables have kernels that read codes; the others are dequantised when they are loaded."""
+Kind = Literal["map", "table", "patches", "convolution", "recurrent"]
+"""Maps and tables have kernels that read codes. A step multiplies patches as a map, but a pass over
+a whole event dequantises them; so they never round activations. The others are dequantised when
+they are loaded."""
 SMALLEST = 2**12
 """Numbers of the smallest weight that is quantised; below, a node costs more than it saves."""
 SMALLEST_ROUNDED = 2**18
@@ -23,7 +25,7 @@ _CLASSES: tuple[tuple[type[nn.Module], str, Kind, int], ...] = (
     (Linear, "weight", "map", 1),
     (nn.Linear, "weight", "map", 0),
     (nn.Embedding, "weight", "table", 0),
-    (PatchConvolution, "weight", "map", 1),
+    (PatchConvolution, "weight", "patches", 1),
     (nn.Conv2d, "weight", "convolution", 0),
     (nn.ConvTranspose2d, "weight", "convolution", 1),
     (Layer, "w", "recurrent", 1),

@@ -1,5 +1,6 @@
 """Quantise the weights of a model, in place, as a plan says."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
@@ -16,10 +17,12 @@ from ancestral.bundles.quantisation import (
 from ancestral.errors import InvalidInput
 from ancestral.train.quantisation.modules import QuantisedModule, empty, store
 from ancestral.train.quantisation.places import SMALLEST, Place, places
-from ancestral.train.quantisation.rounding import Codes, check_finite, nearest
+from ancestral.train.quantisation.rounding import Codes, check_finite, check_scales, nearest
 
 _TOO_SMALL = "fewer than 4,096 numbers"
 _BY_PLAN = "left out by the plan"
+_SHARED = "shared by two modules"
+_NO_KERNEL = "not a map, table, convolution or recurrent layer"
 
 
 class Rounding(Protocol):
@@ -75,8 +78,20 @@ def planned(
             f"weights: expected a model with a weight of at least {SMALLEST:,} numbers to "
             f"quantise, got smaller ones only; export it in float32"
         )
+    kept |= _others(model, {place.name for place in places(model)})
     scales = "float16" if half_scales else "float32"
     return Quantisation(compute=compute, scales=scales, tensors=tensors, kept=kept)
+
+
+def _others(model: nn.Module, found: Collection[str]) -> dict[str, str]:
+    """Return the large matrices of which no codes can be stored, with the reason."""
+    named = list(model.named_parameters(remove_duplicate=False))
+    names = Counter(id(parameter) for _, parameter in named)
+    return {
+        name: _SHARED if names[id(parameter)] > 1 else _NO_KERNEL
+        for name, parameter in model.named_parameters()
+        if name not in found and parameter.ndim > 1 and parameter.numel() >= SMALLEST
+    }
 
 
 def without(plan: Quantisation, names: Collection[str]) -> Quantisation:
@@ -132,13 +147,16 @@ def quantise(
         progress: called with the name of each weight.
 
     Raises:
-        InvalidInput: the model has no such weight, or a weight has numbers that are not finite.
+        InvalidInput: the model has no such weight, a weight has numbers that are not finite, or a
+            scale is too large for its type.
     """
     for place, how in _planned_places(model, plan.tensors):
         progress(place.name)
         matrix = place.matrix
         check_finite(place.name, matrix)
-        store(place, rounding(place.name, matrix, how, plan.scales == "float16"), how, plan.compute)
+        codes = rounding(place.name, matrix, how, plan.scales == "float16")
+        check_scales(place.name, codes, plan.scales)
+        store(place, codes, how, plan.compute)
 
 
 def hollow(model: nn.Module, plan: Quantisation) -> None:

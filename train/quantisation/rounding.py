@@ -44,6 +44,8 @@ def scales(
 ) -> tuple[Float[Tensor, "n g"], Float[Tensor, "n g"]]:
     """Return scale and zero point of each group, so that no number is out of range.
 
+    A scale that is too large for its type is infinite; `check_scales` refuses it.
+
     Args:
         groups: numbers of each group.
         how: bits and symmetry.
@@ -106,6 +108,24 @@ def check_finite(name: str, matrix: Tensor) -> None:
         )
 
 
+def check_scales(name: str, codes: Codes, scales: str) -> None:
+    """Check that the type of the scales can hold them.
+
+    Args:
+        name: name of the weight.
+        codes: codes of the weight.
+        scales: type of the scales in the file.
+
+    Raises:
+        InvalidInput: a scale is not finite.
+    """
+    if not codes.scale.isfinite().all():
+        raise InvalidInput(
+            f"{name}: expected numbers whose scales are within the range of {scales}, got larger "
+            f"ones; use float32 scales, or leave the weight out of the plan"
+        )
+
+
 def _points(zero: Float[Tensor, "n g"], bits: int) -> UInt8[Tensor, "n z"]:
     codes = zero.to(torch.uint8)
     if bits == 4 and codes.shape[1] % 2:
@@ -116,10 +136,5 @@ def _points(zero: Float[Tensor, "n g"], bits: int) -> UInt8[Tensor, "n z"]:
 def _rounded_up(scale: Tensor) -> Tensor:
     """Round to float16, upwards, so that the largest number of a group stays in range."""
     half = scale.half()
-    if not half.isfinite().all():
-        raise InvalidInput(
-            f"scales: expected numbers up to 65504 for float16, got {float(scale.max()):g}; use "
-            f"float32"
-        )
     above = torch.nextafter(half, torch.full_like(half, torch.inf))
     return torch.where(half.float() < scale, above, half).float()

@@ -19,6 +19,8 @@ from ancestral.signature import FloatDtype, GraphSignature, Record
 
 FORMAT_VERSION = 2
 """Newest version that is read and written; a bundle has the oldest one that has all its fields."""
+_QUANTISED = 2
+"""Oldest version that has quantised weights and their cost."""
 MANIFEST = "manifest.json"
 PRIOR = "prior"
 """Folder inside a bundle that has the bundle of its autoregressive prior."""
@@ -143,6 +145,10 @@ class Manifest(Record):
             raise ValueError(f"latent: does not fit kind {self.kind}, got {shown(self.latent)}")
         if self.cost is not None and self.quantisation is None:
             raise ValueError("cost: expected none in a bundle without quantised weights")
+        if self.quantisation is not None and self.version < _QUANTISED:
+            raise ValueError(
+                f"version: expected {_QUANTISED} with quantised weights, got {self.version}"
+            )
         if "model" not in self.components:
             raise ValueError(f"components: no 'model', only {shown(sorted(self.components))}")
         classes, prior = self.data.num_classes, self.label_prior

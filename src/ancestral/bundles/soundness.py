@@ -10,6 +10,7 @@ from ancestral.bundles.answers import CHECKED, shape_problems, value_problems
 from ancestral.bundles.graph_contract import graph_problems, signature_problems
 from ancestral.bundles.manifest import MANIFEST, PRIOR, Manifest
 from ancestral.bundles.onnx_file import IN_MEMORY
+from ancestral.bundles.quantised_tensors import quantised_problems
 from ancestral.bundles.tensors_file import read_header, read_small
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
@@ -104,6 +105,9 @@ def _tensor_problems(path: Path, manifest: Manifest) -> list[str]:
             headers[name] = read_header(path / name)
         except ValueError as error:
             problems.append(f"{name}: {error}")
+    weights = headers.get(manifest.weights)
+    if weights is not None and manifest.quantisation is not None:
+        problems += quantised_problems(manifest.quantisation, weights)
     header = headers.get(manifest.known_answers)
     if header is not None:
         wrong = shape_problems(header, manifest)

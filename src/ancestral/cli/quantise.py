@@ -13,6 +13,8 @@ from ancestral.errors import InvalidInput
 if TYPE_CHECKING:
     from ancestral.bundles.cost import Cost
     from ancestral.cli.checkpoint_folder import CheckpointOptions
+    from ancestral.cli.compared_data import ComparedData
+    from ancestral.engine import Engine
 
 _GROUP = {"int8": 128, "int4": 32}
 """Numbers that share a scale, unless the user chooses: 8 bits lose little in long groups."""
@@ -57,8 +59,12 @@ class QuantiseOptions:
         Raises:
             InvalidInput: an option does not fit another one.
         """
+        from ancestral.bundles.quantisation import GROUPS
+
         if self.weights is None:
             self.refuse()
+        elif self.group is not None and self.group not in GROUPS:
+            raise InvalidInput(f"--group: expected one of {list(GROUPS)}, got {self.group}")
         elif dtype != "float32":
             raise InvalidInput(
                 f"--dtype: expected float32 with --weights {self.weights}, because no CPU runtime "
@@ -87,6 +93,8 @@ def export_quantised(
     weights = options.weights
     assert weights is not None
     group = _GROUP[weights] if options.group is None else options.group
+    # An export takes minutes, so the data are read first.
+    measure = None if options.data is None else _Measurement.of(bundle, out, options)
     quantise_bundle(
         bundle,
         out,
@@ -98,33 +106,79 @@ def export_quantised(
             compute=options.compute or "float32",
             half_scales=options.scales == "float16",
         ),
-        measure=None if options.data is None else lambda made: measured(made, bundle, out, options),
+        measure=measure,
         overwrite=overwrite,
         progress=progress,
     )
 
 
-def measured(bundle: Path, source: Path, out: Path, options: QuantiseOptions) -> "Cost":
-    """Measure, and show, what a bundle that will be `out` loses on the data of the options."""
-    from ancestral.cli import options as shared
-    from ancestral.cli.compared_data import ComparedData, DataOptions
-    from ancestral.cli.output import show
-    from ancestral.cli.present.cost_table import cost_table
-    from ancestral.engine.losses import compare
-    from ancestral.files.atomic import sha256
-    from ancestral.progress import progress_bar
+@dataclass(frozen=True, slots=True)
+class _Measurement:
+    """What the bundle in a folder loses against its source on some data.
 
-    assert options.data is not None
-    engines = [shared.load(each, "onnxruntime", "cpu", None, None) for each in (bundle, source)]
-    wanted = DataOptions(options.n, None, None, binarise=False, levels=None)
-    given = ComparedData.read(options.data, engines[0], wanted)
-    with progress_bar("comparing") as progress:
-        found = compare(
-            engines[0], engines[1], given.x, given.labels, 0, progress, lengths=given.lengths
-        )
-    cost = found.cost(options.data.name, sha256(options.data))
-    show(cost_table(out, source, cost))
-    return cost
+    Attributes:
+        source: engine of the source.
+        path: path of the source.
+        out: path that the bundle will have.
+        file: file of the data.
+        data: the data.
+    """
+
+    source: "Engine"
+    path: Path
+    out: Path
+    file: Path
+    data: "ComparedData"
+
+    @classmethod
+    def of(cls, source: Path, out: Path, options: QuantiseOptions) -> "_Measurement":
+        """Load the source, read the data, and run the source on the first of them.
+
+        Raises:
+            InvalidInput: the data cannot be read or do not fit the source.
+        """
+        import numpy as np
+
+        from ancestral.cli.compared_data import ComparedData, DataOptions
+        from ancestral.engine.losses import compare
+
+        assert options.data is not None
+        engine = _loaded(source)
+        wanted = DataOptions(options.n, None, None, binarise=False, levels=None)
+        data = ComparedData.read(options.data, engine, wanted)
+        labels = data.labels[:2] if isinstance(data.labels, np.ndarray) else data.labels
+        lengths = None if data.lengths is None else data.lengths[:2]
+        compare(engine, engine, data.x[:2], labels, lengths=lengths)
+        return cls(engine, source, out, options.data, data)
+
+    def __call__(self, made: Path) -> "Cost":
+        """Measure, and show, what a bundle loses."""
+        from ancestral.cli.output import show
+        from ancestral.cli.present.cost_table import cost_table
+        from ancestral.engine.losses import compare
+        from ancestral.files.atomic import sha256
+        from ancestral.progress import progress_bar
+
+        given = self.data
+        with progress_bar("comparing") as progress:
+            found = compare(
+                _loaded(made),
+                self.source,
+                given.x,
+                given.labels,
+                0,
+                progress,
+                lengths=given.lengths,
+            )
+        cost = found.cost(self.file.name, sha256(self.file))
+        show(cost_table(self.out, self.path, cost))
+        return cost
+
+
+def _loaded(bundle: Path) -> "Engine":
+    from ancestral.cli.options import load
+
+    return load(bundle, "onnxruntime", "cpu", None, None)
 
 
 @contextmanager

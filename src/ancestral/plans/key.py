@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ancestral.bundles.bundle import Bundle
 from ancestral.bundles.manifest import seal
+from ancestral.errors import InvalidInput
 from ancestral.plans.modules import Module
 
 FORM = "tensorrt"
@@ -87,7 +88,9 @@ class PlanKey(BaseModel):
 
         Raises:
             BundleError: the bundle has no such graph.
+            InvalidInput: the bundle has quantised weights.
         """
+        check_weights(bundle)
         manifest, file = bundle.manifest, bundle.graph_name(graph, FORM)
         form = FORM if FORM in manifest.graphs[graph].files else "portable"
         return cls(
@@ -124,6 +127,25 @@ class PlanKey(BaseModel):
             return f"{_WORDS[part]}: changed"
         ours, theirs = (_spelled(getattr(key, part)) for key in (self, other))
         return f"{_WORDS[part]}: {ours} {where}, the plan has {theirs}"
+
+
+def check_weights(bundle: Bundle) -> None:
+    """Check that TensorRT reads the weights of a bundle.
+
+    Codes are unsigned numbers of 8 bits, and TensorRT (tensorrt_rtx 1.7.1) refuses
+    DequantizeLinear of them. This check can go when it builds such a graph.
+
+    Raises:
+        InvalidInput: the bundle has quantised weights.
+    """
+    plan = bundle.manifest.quantisation
+    if plan is not None:
+        raise InvalidInput(
+            f"{bundle.path}: expected a bundle without quantised weights, because TensorRT has no "
+            f"unsigned 8-bit type for their codes, got {plan.weights}; use the bundle that it was "
+            f"made from, in float32 or 16 bits, or run this one on backend 'onnxruntime', 'torch' "
+            f"or 'triton'"
+        )
 
 
 def serving_profile(key: PlanKey, sizes: Mapping[str, int]) -> int | None:

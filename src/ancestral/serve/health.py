@@ -5,6 +5,8 @@ from pydantic import BaseModel
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from ancestral import __version__
+from ancestral.bundles.cost_rows import cost_rows
+from ancestral.bundles.quantisation import Quantisation
 from ancestral.serve.answers import documented
 from ancestral.serve.server import server_of
 
@@ -39,7 +41,10 @@ class BundleInfo(BaseModel):
         palette: red, green and blue of each value, if values are colours.
         latent_shape: shape of a latent, of a latent variable model.
         codes: whether latents are codes, which are integers, instead of real numbers.
-        dtype: type of its weights.
+        dtype: type of its weights, caches and activations.
+        quantisation: its weights of 4 or 8 bits, as in its manifest; null without them.
+        cost: rows of a name and a value about the likelihood that it loses against its source; null
+            if that was not measured.
         backend: backend that runs it.
     """
 
@@ -56,6 +61,8 @@ class BundleInfo(BaseModel):
     latent_shape: list[int] | None
     codes: bool
     dtype: str
+    quantisation: Quantisation | None
+    cost: list[tuple[str, str]] | None
     backend: str
 
 
@@ -112,6 +119,8 @@ async def info(request: Request) -> Response:
                 latent_shape=None if manifest.latent is None else list(manifest.latent.shape),
                 codes=manifest.latent is not None and manifest.latent.posterior == "codes",
                 dtype=manifest.dtype,
+                quantisation=manifest.quantisation,
+                cost=None if manifest.cost is None else cost_rows(manifest.cost),
                 backend=server.settings.backend,
             )
         )

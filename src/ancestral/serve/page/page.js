@@ -16,6 +16,11 @@ function panelOf(bundle) {
   return bundle.text ? "text" : "images";
 }
 
+function weightsOf({ compute, tensors }) {
+  const bits = [...new Set(Object.values(tensors).map((each) => each.bits))].sort();
+  return `${bits.map((each) => `int${each}`).join(" and ")}, activations ${compute}`;
+}
+
 function choose(name) {
   const bundle = bundles.find((each) => each.name === name) ?? bundles[0];
   stop();
@@ -30,6 +35,8 @@ function choose(name) {
     classes: bundle.num_classes,
     latents: bundle.latent_shape?.join(" \u00d7 "),
     type: bundle.dtype,
+    weights: bundle.quantisation && weightsOf(bundle.quantisation),
+    ...Object.fromEntries((bundle.cost ?? []).filter(([name]) => name).map(([name, value]) => [name.trim(), value])),
     backend: bundle.backend,
     sha256: bundle.sha256,
   };
