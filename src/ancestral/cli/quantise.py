@@ -59,13 +59,22 @@ class QuantiseOptions:
         """
         if self.weights is None:
             self.refuse()
-        elif dtype != "float32":
-            raise InvalidInput(
-                f"--dtype: expected float32 with --weights {self.weights}, because no CPU runtime "
-                f"has a kernel for {dtype} activations with such weights, got {dtype}"
-            )
-        elif self.n is not None and self.data is None:
+            return
+        self.check_dtype(dtype, f"--weights {self.weights}")
+        if self.n is not None and self.data is None:
             raise InvalidInput("-n: only used with --data; name a file of events or texts")
+
+    def check_dtype(self, dtype: str, option: str) -> None:
+        """Check the type of a bundle whose weights are quantised because of an option.
+
+        Raises:
+            InvalidInput: it is not float32.
+        """
+        if dtype != "float32":
+            raise InvalidInput(
+                f"--dtype: expected float32 with {option}, because no CPU runtime has a kernel for "
+                f"{dtype} activations with such weights, got {dtype}"
+            )
 
 
 def export_quantised(

@@ -94,8 +94,8 @@ class SequenceCalibration(Calibration):
             missing = [(0, 0), (0, model.data.length - x.shape[1])]
             x, counted = np.pad(x, missing), np.pad(counted, missing)
         self.unit, self.positions = data.unit, counted.sum(axis=1)
-        self._x, self._counted = torch.from_numpy(x), torch.from_numpy(counted)
-        self._labels = None if labels is None else torch.from_numpy(labels)
+        self._x, self._counted = torch.tensor(x), torch.tensor(counted)
+        self._labels = None if labels is None else torch.tensor(labels)
         self._levels = model.data.levels
 
     @property

@@ -12,20 +12,16 @@ from ancestral.errors import InvalidInput
 from ancestral.paired_mean import PairedMean, units_needed
 from ancestral.precision.calibration import Calibration
 from ancestral.precision.choice import Form, Plan, plans, tensors_of
-from ancestral.precision.sensitivity import (
-    Sensitivities,
-    change_of,
-    sensitivities,
-    stored_bytes,
-)
+from ancestral.precision.forms import stored_bytes, tried
+from ancestral.precision.sensitivity import Sensitivities, change_of, sensitivities
 from ancestral.train.models.families import Model
 from ancestral.train.quantisation.places import places
 from ancestral.train.quantisation.quantise import planned, quantise
 
 SECONDS = 120.0
 """Time after which no further pass over the weights begins; the first is always finished."""
-GROUPS: Mapping[Weights, tuple[int, ...]] = {"int4": (128, 64, 32), "int8": (128,)}
-"""Sizes of groups that the search tries."""
+GROUPS: Mapping[Weights, tuple[int, ...]] = {"int4": (128, 64, 32), "int8": (128, 32)}
+"""Sizes of groups that the search tries; see `forms.tried`."""
 KEPT = "kept by the budget"
 """Reason why a weight that could be quantised is not."""
 _PLANS = 12
@@ -115,8 +111,8 @@ class Search:
             InvalidInput: the data are too few to decide about the budget.
         """
         tensors = {
-            name: list(dict.fromkeys(plan.tensors[name] for plan in self.uniform.values()))
-            for name in self._matrices
+            name: tried(matrix, (plan.tensors[name] for plan in self.uniform.values()), self._half)
+            for name, matrix in self._matrices.items()
         }
         self._costs: Sensitivities = sensitivities(
             self._model, tensors, self._data, self._half, self._seconds, forwards

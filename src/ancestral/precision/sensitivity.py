@@ -18,7 +18,6 @@ from operator import add
 import numpy as np
 from jaxtyping import Float, Int64
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ancestral.bundles.quantisation import QuantisedTensor
 from ancestral.paired_mean import PairedMean, paired_mean
@@ -184,13 +183,3 @@ def _joined(changes: Sequence[Change]) -> Change:
     kl = [change.kl for change in changes if change.kl is not None]
     losses = np.concatenate([change.losses for change in changes])
     return Change(losses, np.concatenate(kl) if kl else None)
-
-
-def stored_bytes(matrix: Tensor, how: QuantisedTensor | None, half: bool) -> int:
-    """Return the bytes of a weight [n, k] in a form; None for float32."""
-    n, k = matrix.shape
-    if how is None:
-        return 4 * n * k
-    groups = -(-k // how.group)
-    points = 0 if how.symmetric else -(-groups * how.bits // 8)
-    return n * (groups * (how.group * how.bits // 8 + (2 if half else 4)) + points)
