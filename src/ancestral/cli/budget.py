@@ -83,28 +83,40 @@ def export_within(
     precision: QuantiseOptions,
     overwrite: bool,
     progress: Callable[[str], None],
+    at: Callable[[str], None],
 ) -> "Quantisation":
     """Write the bundle of a float32 bundle that is within a budget; print what was found.
+
+    Args:
+        bundle: folder of the float32 bundle.
+        out: folder of the new bundle.
+        options: the budget.
+        precision: data, and what is restricted.
+        overwrite: whether to replace an existing bundle.
+        progress: called with the name of each stage.
+        at: called with a text for the next line of progress.
 
     Raises:
         AncestralError: as in `quantise_within`.
         OSError: a file could not be written.
     """
+    from ancestral.bundles.bundle import Bundle
     from ancestral.cli import options as shared
     from ancestral.cli.compared_data import ComparedData, DataOptions
     from ancestral.cli.output import json_text, show
     from ancestral.cli.present.cost_table import cost_table
     from ancestral.cli.present.pareto_picture import pareto_picture
     from ancestral.cli.present.pareto_table import pareto_document, pareto_table
+    from ancestral.export.recast import check_source
     from ancestral.files.atomic import sha256, write_atomically
     from ancestral.precision.budget import quantise_within
     from ancestral.precision.search import Settings
     from ancestral.precision.split import Data
-    from ancestral.progress import progress_bar
 
     assert precision.data is not None
     assert options.budget is not None
     wanted = DataOptions(precision.n, None, None, binarise=False, levels=None)
+    check_source(Bundle.open(bundle))
     engine = shared.load(bundle, "onnxruntime", "cpu", None, None)
     given = ComparedData.read(precision.data, engine, wanted)
     settings = Settings(
@@ -113,17 +125,17 @@ def export_within(
         half_scales=precision.scales == "float16",
         symmetric=not precision.asymmetric,
     )
-    with progress_bar("measuring each weight") as forwards:
-        found = quantise_within(
-            bundle,
-            out,
-            options.budget,
-            Data(given.x, given.lengths, given.labels, precision.data.name, sha256(precision.data)),
-            settings,
-            overwrite=overwrite,
-            progress=progress,
-            forwards=forwards,
-        )
+    data = Data(given.x, given.lengths, given.labels, precision.data.name, sha256(precision.data))
+    found = quantise_within(
+        bundle,
+        out,
+        options.budget,
+        data,
+        settings,
+        overwrite=overwrite,
+        progress=progress,
+        forwards=lambda done, total: at(f"measuring each weight, {done}/{total} forwards"),
+    )
     show(cost_table(out, bundle, found.cost), pareto_table(found))
     if options.report is not None:
         document = pareto_document(bundle, found)

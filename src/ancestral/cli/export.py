@@ -202,7 +202,7 @@ def export(  # noqa: PLR0913 - the options of a command
 
         if budgeted.budget is not None:
             with float32_bundle(checkpoint, out, options, progress) as bundle:
-                plan = export_within(bundle, out, budgeted, precision, overwrite, progress)
+                plan = export_within(bundle, out, budgeted, precision, overwrite, progress, at)
             stored = plan.weights
         elif weights is not None:
             with float32_bundle(checkpoint, out, options, progress) as bundle:

@@ -13,8 +13,6 @@ from ancestral.precision.choice import tensors_of
 from ancestral.precision.search import KEPT, Search
 
 MeasuredOn = Literal["calibration", "held-out"]
-CHOSEN = "chosen"
-"""Name of the plan of the bundle that is written."""
 _ROUNDS = 1
 _BETWEEN = 5
 """Plans of the table between the smallest and the largest."""
@@ -33,6 +31,7 @@ class Point:
             of PyTorch, on the held-out half of ONNX Runtime.
         ms: median time of a step at batch 1 on ONNX Runtime, or of decoding a latent, in
             milliseconds; None for a plan that was not exported.
+        chosen: whether the bundle that is written has this plan.
     """
 
     name: str
@@ -41,6 +40,7 @@ class Point:
     error: float
     measured_on: MeasuredOn
     ms: float | None = None
+    chosen: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return all fields."""
@@ -70,7 +70,13 @@ def points(search: Search, plan: Quantisation, cost: Cost, ms: tuple[float, floa
     found = [
         Point("float32", search.size({}), 0.0, 0.0, "held-out", ms[0]),
         Point(
-            CHOSEN, search.size(plan.tensors), cost.loss_nats, cost.loss_error, "held-out", ms[1]
+            f"chosen: {_mixed(plan)}",
+            search.size(plan.tensors),
+            cost.loss_nats,
+            cost.loss_error,
+            "held-out",
+            ms[1],
+            chosen=True,
         ),
     ]
     inner = [search.quantisation(each) for each in search.plans if tensors_of(each)]

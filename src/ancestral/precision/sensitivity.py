@@ -53,10 +53,14 @@ class Change:
     def estimate(self, positions: Int64[np.ndarray, " n"], measured_on: int) -> PairedMean:
         """Return the expected loss per position, and its standard error on other data.
 
+        Both are infinite if the loss of a unit is not finite.
+
         Args:
             positions: number of positions of each unit.
             measured_on: number of positions of the other data.
         """
+        if not np.isfinite(self.losses).all():
+            return PairedMean(math.inf, math.inf, len(positions))
         found = paired_mean(self.losses, positions)
         total = int(positions.sum())
         mean = found.nats if self.kl is None else float(self.kl.sum()) / total
@@ -76,12 +80,8 @@ class Sensitivities:
     changes: Mapping[tuple[str, QuantisedTensor], Change]
 
     def cost(self, name: str, how: QuantisedTensor) -> float:
-        """Return the expected loss of a weight in a form, in nats per position, at least 0.
-
-        It is infinite if the changed model gives some value no probability, or is not a number.
-        """
-        found = self.changes[name, how].estimate(self.positions, 1)
-        return max(0.0, found.nats) if math.isfinite(found.nats + found.error) else math.inf
+        """Return the expected loss of a weight in a form, in nats per position, at least 0."""
+        return max(0.0, self.changes[name, how].estimate(self.positions, 1).nats)
 
     def predicted(self, chosen: Mapping[str, QuantisedTensor], measured_on: int) -> PairedMean:
         """Return the expected loss of several weights, as the sum over them.

@@ -4,7 +4,6 @@ import io
 
 from ancestral.bundles.cost import CONFIDENCE
 from ancestral.precision.budget import Within
-from ancestral.precision.pareto import CHOSEN
 
 _MARKS = {"calibration": "o", "held-out": "s"}
 
@@ -28,14 +27,13 @@ def pareto_picture(found: Within, title: str) -> bytes:
     # As plain text: a dollar sign in a path is not mathematics.
     axes.set_title(title, parse_math=False)
     for point in found.points:
-        chosen = point.name == CHOSEN
         axes.errorbar(
             point.size / 1e6,
             point.nats,
             yerr=CONFIDENCE * point.error,
             fmt=_MARKS[point.measured_on],
-            color="tab:red" if chosen else "0.5",
-            label=f"{CHOSEN}, held-out data" if chosen else None,
+            color="tab:red" if point.chosen else "0.5",
+            label="chosen, held-out data" if point.chosen else None,
             capsize=3,
         )
     axes.axhline(found.budget, color="black", linewidth=0.8, label=f"budget {found.budget:.3g}")
