@@ -134,6 +134,12 @@ def test_bad_input(cli: Cli, bundles: Bundles, drawn: Path, tmp_path: Path) -> N
         (("--budget", 1, *data, "--dtype", "float16"), "--dtype: expected float32 with --budget"),
         (("--budget", 1, *data, "--plot", "a.pdf"), "--plot: expected a name that ends in .png"),
         (("--budget", 1, *data, "--report", drawn), "--report: expected a name that ends in"),
+        (
+            ("--budget", 1, *data, "--rounding", "gptq", "--weights", "int8"),
+            "--rounding: only used",
+        ),
+        (("--weights", "int4", "--rounding", "gptq"), "`--data` is required with --rounding gptq"),
+        (("--rounding", "gptq", *data), "only used with --weights"),
         (("--report", "a.json"), "--report: only used with --budget"),
         (("--plot", "a.png"), "--plot: only used with --budget"),
         (("--budget", 1, "--data", few), "--data: expected at least 4 events, two to choose"),

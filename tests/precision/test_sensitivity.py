@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from ancestral.bundles.quantisation import Quantisation, QuantisedTensor
 from ancestral.engine.losses.sequences import Sequences
@@ -14,6 +15,7 @@ from ancestral.precision.sensitivity import Change, change_of, sensitivities
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.quantisation.places import places
 from ancestral.train.quantisation.quantise import quantise
+from ancestral.train.quantisation.rounding import Codes, nearest
 from tests.latent_toys import make_latent
 from tests.sharp_toy import make_sharp
 from tests.toys import make
@@ -25,6 +27,10 @@ def whole_events(model: AutoregressiveModel, n: int) -> Sequences:
     """Return random events of a model."""
     x = np.random.default_rng(0).integers(0, model.data.levels, (n, model.data.length))
     return Sequences(x, np.full(n, model.data.length), "events")
+
+
+def to_nearest(name: str, matrix: Tensor, how: QuantisedTensor) -> Codes:
+    return nearest(matrix, how)
 
 
 def only(name: str, how: QuantisedTensor) -> Quantisation:
@@ -41,7 +47,7 @@ def test_cost_of_one_weight(name: str) -> None:
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     chosen = {place.name: FORMS for place in places(model) if place.kind != "convolution"}
     done: list[tuple[int, int]] = []
-    found = sensitivities(model, chosen, data, False, 60, lambda *each: done.append(each))
+    found = sensitivities(model, chosen, data, to_nearest, 60, lambda *each: done.append(each))
     assert done[-1] == (len(found.changes), len(found.changes))
     for weight, how in list(found.changes)[:: 3 if len(chosen) > 4 else 1]:
         changed = copy.deepcopy(model)
@@ -98,7 +104,7 @@ def test_bounds() -> None:
     x = np.random.default_rng(0).integers(0, 2, (5, 9))
     name = next(place.name for place in places(model))
     data = BoundCalibration(x)
-    found = sensitivities(model, {name: FORMS}, data, False, 60)
+    found = sensitivities(model, {name: FORMS}, data, to_nearest, 60)
     changed = copy.deepcopy(model)
     quantise(changed, only(name, FORMS[0]))
     expected, _ = change_of(model, changed, data, 5)
@@ -114,36 +120,44 @@ def test_time() -> None:
     data = SequenceCalibration(whole_events(model, 3000), None, model)
     times: Iterator[float] = iter([0.0, 10.0, 20.0, 30.0])
     found = sensitivities(
-        model, {"head.weight": FORMS}, data, False, 25.0, clock=lambda: next(times)
+        model, {"head.weight": FORMS}, data, to_nearest, 25.0, clock=lambda: next(times)
     )
     assert len(found.positions) == 2 * data.rows
     times = iter([0.0, 10.0])
     found = sensitivities(
-        model, {"head.weight": FORMS}, data, False, 1.0, clock=lambda: next(times)
+        model, {"head.weight": FORMS}, data, to_nearest, 1.0, clock=lambda: next(times)
     )
     assert len(found.positions) == data.rows
 
 
 def test_estimate() -> None:
     """The mean is of KL, which has less noise; the error is scaled to the data that measure."""
-    losses, positions = np.array([3.0, -1.0, 2.0, 0.0]), np.full(4, 2)
-    change = Change(losses, np.array([1.0, 1.2, 0.8, 1.0]))
-    few, many = (change.estimate(positions, n) for n in (8, 32))
+    losses, positions = np.tile([3.0, -1.0, 2.0, 0.0], 3), np.full(12, 2)
+    change = Change(losses, np.tile([1.0, 1.2, 0.8, 1.0], 3))
+    few, many = (change.estimate(positions, n) for n in (24, 96))
     assert few.nats == many.nats == pytest.approx(0.5)
-    assert few.error == pytest.approx(np.std(losses, ddof=1) / 2 / 2)
+    assert few.error == pytest.approx(np.std(losses, ddof=1) / np.sqrt(12) / 2)
     assert many.error == pytest.approx(few.error / 2)
-    assert Change(losses, None).estimate(positions, 8).nats == pytest.approx(0.5)
-    both = change + Change(losses, np.ones(4))
+    bound = Change(losses + 1, None).estimate(positions, 24)
+    assert (bound.nats, bound.error) == (pytest.approx(1.0), pytest.approx(few.error))
+    both = change + Change(losses, np.ones(12))
     assert both.losses.tolist() == (2 * losses).tolist()
     assert both.kl is not None
-    assert both.kl.tolist() == [2.0, 2.2, 1.8, 2.0]
+    assert both.kl[:4].tolist() == [2.0, 2.2, 1.8, 2.0]
+
+
+def test_error_of_few_units() -> None:
+    """With few units the error follows from KL, as for independent positions."""
+    change = Change(np.array([1.0, 1.0]), np.array([0.02, 0.02]))
+    found = change.estimate(np.array([100, 100]), 50)
+    assert found.error == pytest.approx(np.sqrt(2 * 2e-4 / 50))
 
 
 def test_a_weight_that_excludes_a_value_costs_infinitely_much() -> None:
     """A loss that is not finite is never taken for no loss."""
     model = make("tiny")
     data = SequenceCalibration(whole_events(model, 4), np.arange(4) % 2, model)
-    found = sensitivities(model, {"head.weight": FORMS}, data, False, 60)
+    found = sensitivities(model, {"head.weight": FORMS}, data, to_nearest, 60)
     key = ("head.weight", FORMS[0])
     for wrong in (np.nan, np.inf):
         change = Change(np.full(4, wrong), found.changes[key].kl)

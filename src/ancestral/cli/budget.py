@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ancestral.cli.output import check_target, say
-from ancestral.cli.quantise import QuantiseOptions
+from ancestral.cli.quantise import QuantiseOptions, read_data
 from ancestral.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class BudgetOptions:
                 "`--data` is required with --budget; pass a file of events or texts, on half of "
                 "which the loss is measured"
             )
+        precision.check_rounding()
         if precision.group is not None:
             raise InvalidInput("--group: not used with --budget, which tries groups; leave it out")
         if self.plot is not None:
@@ -100,32 +101,23 @@ def export_within(
         AncestralError: as in `quantise_within`.
         OSError: a file could not be written.
     """
-    from ancestral.bundles.bundle import Bundle
-    from ancestral.cli import options as shared
-    from ancestral.cli.compared_data import ComparedData, DataOptions
     from ancestral.cli.output import json_text, show
     from ancestral.cli.present.cost_table import cost_table
     from ancestral.cli.present.pareto_picture import pareto_picture
     from ancestral.cli.present.pareto_table import pareto_document, pareto_table
-    from ancestral.export.recast import check_source
-    from ancestral.files.atomic import sha256, write_atomically
+    from ancestral.files.atomic import write_atomically
     from ancestral.precision.budget import quantise_within
     from ancestral.precision.search import Settings
-    from ancestral.precision.split import Data
 
-    assert precision.data is not None
     assert options.budget is not None
-    wanted = DataOptions(precision.n, None, None, binarise=False, levels=None)
-    check_source(Bundle.open(bundle))
-    engine = shared.load(bundle, "onnxruntime", "cpu", None, None)
-    given = ComparedData.read(precision.data, engine, wanted)
+    data = read_data(bundle, precision)
     settings = Settings(
         weights=precision.weights,
         compute=precision.compute or "float32",
         half_scales=precision.scales == "float16",
         symmetric=not precision.asymmetric,
+        error_feedback=precision.feeds_back,
     )
-    data = Data(given.x, given.lengths, given.labels, precision.data.name, sha256(precision.data))
     found = quantise_within(
         bundle,
         out,

@@ -123,6 +123,14 @@ def export(  # noqa: PLR0913 - the options of a command
             "-n", metavar="N", help="Number of first events or windows of --data. Default: all."
         ),
     ] = None,
+    rounding: Annotated[
+        Literal["nearest", "gptq"] | None,
+        precision_option(
+            metavar="NAME",
+            help="How maps of 4 bits are rounded: nearest, or gptq, which keeps their outputs on "
+            "half of --data; the loss is measured on the other half. Default: nearest.",
+        ),
+    ] = None,
     budget: Annotated[
         float | None,
         precision_option(
@@ -190,7 +198,9 @@ def export(  # noqa: PLR0913 - the options of a command
         raise InvalidInput(f"--out: {out} is an input of the command; give another name")
     ignored = tuple(dict.fromkeys(ignore_field)) if ignore_field else None
     options = CheckpointOptions(length, size, pixel_scale, start, ignored)
-    precision = QuantiseOptions(weights, group, asymmetric or None, compute, scales, data, n)
+    precision = QuantiseOptions(
+        weights, group, asymmetric or None, compute, scales, data, n, rounding
+    )
     budgeted = BudgetOptions(budget, budget_bits_per_dim, report, plot)
     budgeted.check(precision, dtype, (checkpoint, out, data))
     stored: str | None = weights

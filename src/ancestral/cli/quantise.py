@@ -13,6 +13,7 @@ from ancestral.errors import InvalidInput
 if TYPE_CHECKING:
     from ancestral.bundles.cost import Cost
     from ancestral.cli.checkpoint_folder import CheckpointOptions
+    from ancestral.precision.split import Data
 
 _GROUP = {"int8": 128, "int4": 32}
 """Numbers that share a scale, unless the user chooses: 8 bits lose little in long groups."""
@@ -30,6 +31,7 @@ class QuantiseOptions:
         scales: type of the scales in the file.
         data: file on which the cost is measured.
         n: number of first events or windows of the data.
+        rounding: rule that rounds maps of 4 bits.
     """
 
     weights: Literal["int8", "int4"] | None = None
@@ -39,6 +41,12 @@ class QuantiseOptions:
     scales: Literal["float32", "float16"] | None = None
     data: Path | None = None
     n: int | None = None
+    rounding: Literal["nearest", "gptq"] | None = None
+
+    @property
+    def feeds_back(self) -> bool:
+        """Whether maps of 4 bits are rounded with error feedback."""
+        return self.rounding == "gptq"
 
     def refuse(self) -> None:
         """Check that no option is given without --weights.
@@ -63,6 +71,23 @@ class QuantiseOptions:
         self.check_dtype(dtype, f"--weights {self.weights}")
         if self.n is not None and self.data is None:
             raise InvalidInput("-n: only used with --data; name a file of events or texts")
+        self.check_rounding()
+
+    def check_rounding(self) -> None:
+        """Check the rule that rounds weights.
+
+        Raises:
+            InvalidInput: it has no maps of 4 bits, or no data to follow.
+        """
+        if self.rounding is None:
+            return
+        if self.weights == "int8":
+            raise InvalidInput("--rounding: only used with 4 bits; add --weights int4")
+        if self.feeds_back and self.data is None:
+            raise InvalidInput(
+                "`--data` is required with --rounding gptq; pass a file of events or texts, half "
+                "of which the rounding follows"
+            )
 
     def check_dtype(self, dtype: str, option: str) -> None:
         """Check the type of a bundle whose weights are quantised because of an option.
@@ -91,11 +116,17 @@ def export_quantised(
         OSError: the bundle could not be written.
     """
     from ancestral.export.quantise import quantise_bundle
-    from ancestral.train.quantisation.quantise import planned
+    from ancestral.precision.feedback import halved
+    from ancestral.train.quantisation.quantise import Rounding, planned, round_nearest
 
     weights = options.weights
     assert weights is not None
     group = _GROUP[weights] if options.group is None else options.group
+    given = None if options.data is None else read_data(bundle, options)
+    rounding: Rounding = round_nearest
+    if given is not None and options.feeds_back:
+        progress("inputs of the maps")
+        rounding, given = halved(bundle, given)
     quantise_bundle(
         bundle,
         out,
@@ -107,31 +138,49 @@ def export_quantised(
             compute=options.compute or "float32",
             half_scales=options.scales == "float16",
         ),
-        measure=None if options.data is None else lambda made: measured(made, bundle, out, options),
+        rounding=rounding,
+        measure=None if given is None else lambda made: measured(made, bundle, out, given),
         overwrite=overwrite,
         progress=progress,
     )
 
 
-def measured(bundle: Path, source: Path, out: Path, options: QuantiseOptions) -> "Cost":
-    """Measure, and show, what a bundle that will be `out` loses on the data of the options."""
+def read_data(bundle: Path, options: QuantiseOptions) -> "Data":
+    """Read the data of the options as a bundle takes them.
+
+    Raises:
+        InvalidInput: the file cannot be read, or does not fit the bundle; or the bundle is not in
+            float32, or quantised.
+    """
+    from ancestral.bundles.bundle import Bundle
     from ancestral.cli import options as shared
     from ancestral.cli.compared_data import ComparedData, DataOptions
+    from ancestral.export.recast import check_source
+    from ancestral.files.atomic import sha256
+    from ancestral.precision.split import Data
+
+    assert options.data is not None
+    check_source(Bundle.open(bundle))
+    wanted = DataOptions(options.n, None, None, binarise=False, levels=None)
+    engine = shared.load(bundle, "onnxruntime", "cpu", None, None)
+    given = ComparedData.read(options.data, engine, wanted)
+    return Data(given.x, given.lengths, given.labels, options.data.name, sha256(options.data))
+
+
+def measured(bundle: Path, source: Path, out: Path, data: "Data") -> "Cost":
+    """Measure, and show, what a bundle that will be `out` loses on data."""
+    from ancestral.cli import options as shared
     from ancestral.cli.output import show
     from ancestral.cli.present.cost_table import cost_table
     from ancestral.engine.losses import compare
-    from ancestral.files.atomic import sha256
     from ancestral.progress import progress_bar
 
-    assert options.data is not None
     engines = [shared.load(each, "onnxruntime", "cpu", None, None) for each in (bundle, source)]
-    wanted = DataOptions(options.n, None, None, binarise=False, levels=None)
-    given = ComparedData.read(options.data, engines[0], wanted)
     with progress_bar("comparing") as progress:
         found = compare(
-            engines[0], engines[1], given.x, given.labels, 0, progress, lengths=given.lengths
+            engines[0], engines[1], data.x, data.labels, 0, progress, lengths=data.lengths
         )
-    cost = found.cost(options.data.name, sha256(options.data))
+    cost = found.cost(data.name, data.sha256)
     show(cost_table(out, source, cost))
     return cost
 

@@ -10,21 +10,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ancestral.bundles.bundle import Bundle
-from ancestral.bundles.cost import Cost, Unit
+from ancestral.bundles.cost import Cost
 from ancestral.bundles.quantisation import Quantisation
 from ancestral.engine import Engine
 from ancestral.engine.losses import compare
-from ancestral.engine.losses.sequences import sequences
 from ancestral.errors import InvalidInput
 from ancestral.export.place import check_target
 from ancestral.export.quantise import quantise_bundle
 from ancestral.export.recast import check_source
 from ancestral.paired_mean import checked_budget
-from ancestral.precision.calibration import calibration
+from ancestral.precision.calibration import calibration, units
 from ancestral.precision.pareto import Point, points, step_ms
 from ancestral.precision.search import Search, Settings
 from ancestral.precision.split import Data, halves
@@ -113,7 +109,7 @@ def quantise_within(  # noqa: PLR0913 - what a user may choose
             "budget: expected a model with its own prior, got a VQ-VAE, whose weights are not "
             "searched; use --weights, and --data to measure the loss"
         )
-    unit, counts = _units(source, data)
+    unit, counts = units(source, data)
     chosen_by, held_out = halves(len(counts), unit)
     progress("verifying the source")
     _check_verified(source)
@@ -128,18 +124,6 @@ def quantise_within(  # noqa: PLR0913 - what a user may choose
     ms = (step_ms(source), written.ms)
     table = points(search, plan, written.cost, ms)
     return Within(Path(out).resolve(), plan, written.cost, budget, search.units, table)
-
-
-def _units(source: Engine, data: Data) -> tuple[Unit, NDArray[np.int64]]:
-    """Return the name of the units of data, and the number of positions of each, [n].
-
-    Raises:
-        InvalidInput: the data are not of the source.
-    """
-    if source.bundle.manifest.latent is not None:
-        return "events", np.full(len(data.x), source.data.length)
-    given = sequences(source, data.x, data.lengths)
-    return given.unit, given.predicted(source.first_position).sum(axis=1)
 
 
 def _check_verified(source: Engine) -> None:
@@ -201,6 +185,7 @@ def _export(
                 written.source.bundle.path,
                 out,
                 lambda _, chosen=chosen: chosen,  # type: ignore[misc]
+                rounding=search.rounding,
                 measure=written.measure,
                 overwrite=overwrite,
                 progress=progress,

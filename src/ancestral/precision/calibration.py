@@ -24,8 +24,11 @@ from ancestral.train.models.latent_variable import LatentVariableModel
 
 LONGEST = 256
 """Values of a window that take part; the others are cut off, because more windows tell more."""
-_POSITIONS, _LOGITS = 2**12, 2**26
-"""Most positions, and most logits, of one pass; a pass has at least two units."""
+_POSITIONS, _LOGITS, _WORK = 2**12, 2**26, 2**36
+"""Most positions, logits, and products of a position with a parameter, of one pass.
+
+A pass has at least two units.
+"""
 _EVENTS = 256
 """Events of one pass of a latent variable model."""
 
@@ -96,13 +99,14 @@ class SequenceCalibration(Calibration):
         self.unit, self.positions = data.unit, counted.sum(axis=1)
         self._x, self._counted = torch.tensor(x), torch.tensor(counted)
         self._labels = None if labels is None else torch.tensor(labels)
-        self._levels = model.data.levels
+        numbers = sum(parameter.numel() for parameter in model.parameters())
+        most: int = min(_POSITIONS, _LOGITS // model.data.levels, _WORK // max(1, numbers))
+        self._rows = max(2, int(most // x.shape[1]))
 
     @property
     def rows(self) -> int:
         """Number of units of a pass."""
-        t = self._x.shape[1]
-        return max(2, min(_POSITIONS // t, _LOGITS // (t * self._levels)))
+        return self._rows
 
     def answer(self, model: Model, some: slice) -> Answer:
         """Return log p of the values, and of every next value."""
@@ -171,3 +175,15 @@ def calibration(engine: Engine, model: Model, data: Data) -> Calibration:
         return BoundCalibration(events(data.x, engine.data))
     except InvalidInput as error:
         raise InvalidInput(f"data: {str(error).removeprefix('x: ')}") from error
+
+
+def units(source: Engine, data: Data) -> tuple[Unit, NDArray[np.int64]]:
+    """Return the name of the units of data, and the number of positions of each, [n].
+
+    Raises:
+        InvalidInput: the data are not of the source.
+    """
+    if source.bundle.manifest.latent is not None:
+        return "events", np.full(len(data.x), source.data.length)
+    given = sequences(source, data.x, data.lengths)
+    return given.unit, given.predicted(source.first_position).sum(axis=1)

@@ -12,11 +12,12 @@ from ancestral.errors import InvalidInput
 from ancestral.paired_mean import PairedMean, units_needed
 from ancestral.precision.calibration import Calibration
 from ancestral.precision.choice import Form, Plan, plans, tensors_of
+from ancestral.precision.feedback import error_feedback
 from ancestral.precision.forms import stored_bytes, tried
 from ancestral.precision.sensitivity import Sensitivities, change_of, sensitivities
 from ancestral.train.models.families import Model
 from ancestral.train.quantisation.places import places
-from ancestral.train.quantisation.quantise import planned, quantise
+from ancestral.train.quantisation.quantise import Rounding, planned, quantise, round_nearest
 
 SECONDS = 120.0
 """Time after which no further pass over the weights begins; the first is always finished."""
@@ -39,6 +40,7 @@ class Settings:
         compute: type of the activations in products.
         half_scales: whether scales are stored in float16.
         symmetric: whether the zero point of maps is the middle of the codes.
+        error_feedback: whether maps of 4 bits are rounded with error feedback, not to the nearest.
         seconds: time after which no further pass over the weights begins.
     """
 
@@ -46,6 +48,7 @@ class Settings:
     compute: Compute = "float32"
     half_scales: bool = False
     symmetric: bool = True
+    error_feedback: bool = False
     seconds: float = SECONDS
 
     def planned(self, model: Model, weights: Weights, group: int) -> Quantisation:
@@ -87,6 +90,11 @@ class Search:
         self._target = budget
         self._model, self._half, self._data = model, settings.half_scales, data
         self._seconds, self._held_out = settings.seconds, held_out
+        self.rounding: Rounding = (
+            error_feedback(model, data, settings.seconds)
+            if settings.error_feedback
+            else round_nearest
+        )
         self.uniform = {
             f"all {weights}, groups of {group}": settings.planned(model, weights, group)
             for weights, groups in GROUPS.items()
@@ -115,7 +123,12 @@ class Search:
             for name, matrix in self._matrices.items()
         }
         self._costs: Sensitivities = sensitivities(
-            self._model, tensors, self._data, self._half, self._seconds, forwards
+            self._model,
+            tensors,
+            self._data,
+            lambda name, matrix, how: self.rounding(name, matrix, how, self._half),
+            self._seconds,
+            forwards,
         )
         self.units = len(self._costs.positions)
         self.plans = list(plans({name: self._forms(name, tensors[name]) for name in tensors}))
@@ -193,7 +206,7 @@ class Search:
         expected on the held-out half.
         """
         changed = copy.deepcopy(self._model)
-        quantise(changed, plan)
+        quantise(changed, plan, self.rounding)
         change, positions = change_of(self._model, changed, self._data, self.units)
         return change.estimate(positions, self._held_out[1])
 

@@ -18,6 +18,7 @@ from operator import add
 import numpy as np
 from jaxtyping import Float, Int64
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ancestral.bundles.quantisation import QuantisedTensor
 from ancestral.paired_mean import PairedMean, paired_mean
@@ -26,9 +27,13 @@ from ancestral.precision.replay import Recording
 from ancestral.train.evaluation import evaluating
 from ancestral.train.models.families import Model
 from ancestral.train.quantisation.places import Place, from_matrix, places
-from ancestral.train.quantisation.rounding import nearest
+from ancestral.train.quantisation.rounding import Codes
 from ancestral.triton_kernels.dequantise import dequantise_reference
 
+Rounded = Callable[[str, Tensor, QuantisedTensor], Codes]
+"""A function (name, matrix [n, k], form) -> codes."""
+FEW = 10
+"""Number of units from which on their spread is used for the standard error."""
 Forms = Mapping[str, Sequence[QuantisedTensor]]
 """Forms that each weight may have, by its name."""
 
@@ -53,7 +58,9 @@ class Change:
     def estimate(self, positions: Int64[np.ndarray, " n"], measured_on: int) -> PairedMean:
         """Return the expected loss per position, and its standard error on other data.
 
-        Both are infinite if the loss of a unit is not finite.
+        Both are infinite if the loss of a unit is not finite. The standard error of few units says
+        little. Then it comes from the variance of independent differences of log p, which is
+        2 KL to the second order if the data are drawn from the source.
 
         Args:
             positions: number of positions of each unit.
@@ -61,10 +68,14 @@ class Change:
         """
         if not np.isfinite(self.losses).all():
             return PairedMean(math.inf, math.inf, len(positions))
-        found = paired_mean(self.losses, positions)
+        mean, error, units = paired_mean(self.losses, positions)
         total = int(positions.sum())
-        mean = found.nats if self.kl is None else float(self.kl.sum()) / total
-        return PairedMean(mean, found.error * math.sqrt(total / measured_on), found.units)
+        error *= math.sqrt(total / measured_on)
+        if self.kl is not None:
+            mean = float(self.kl.sum()) / total
+            if units < FEW:
+                error = math.sqrt(2 * mean / measured_on)
+        return PairedMean(mean, error, units)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +111,7 @@ def sensitivities(
     model: Model,
     forms: Forms,
     data: Calibration,
-    half: bool,
+    rounded: Rounded,
     seconds: float,
     progress: Callable[[int, int], object] = lambda done, total: None,
     clock: Callable[[], float] = time.monotonic,
@@ -111,7 +122,7 @@ def sensitivities(
         model: model in float32.
         forms: forms of each weight.
         data: data to measure on; at least two units are used.
-        half: whether scales are stored in float16.
+        rounded: function that returns the codes of a weight in a form.
         seconds: time after which no further pass begins.
         progress: called with the number of finished forwards, and of all.
         clock: function that returns the time in seconds.
@@ -122,7 +133,7 @@ def sensitivities(
     each = sum(map(len, forms.values()))
     used = 0
     for i, some in enumerate(passes):
-        for j, (name, how, change) in enumerate(_of_pass(model, forms, data, some, half)):
+        for j, (name, how, change) in enumerate(_of_pass(model, forms, data, some, rounded)):
             found[name, how].append(change)
             progress(i * each + j + 1, len(passes) * each)
         used = some.stop
@@ -133,25 +144,25 @@ def sensitivities(
 
 
 def _of_pass(
-    model: Model, forms: Forms, data: Calibration, some: slice, half: bool
+    model: Model, forms: Forms, data: Calibration, some: slice, rounded: Rounded
 ) -> Iterator[tuple[str, QuantisedTensor, Change]]:
     recording = Recording(model)
     with evaluating(model):
         source = recording.record(lambda: data.answer(model, some))
         for place in places(model):
             for how in forms.get(place.name, ()):
-                with changed(place, how, half), recording.replayed(place.name):
+                with changed(place, how, rounded), recording.replayed(place.name):
                     answer = data.answer(model, some)
                 yield place.name, how, difference(data, source, answer, some)
 
 
 @contextmanager
-def changed(place: Place, how: QuantisedTensor, half: bool) -> Iterator[None]:
-    """Let a weight have the numbers that its codes stand for, rounded to nearest."""
+def changed(place: Place, how: QuantisedTensor, rounded: Rounded) -> Iterator[None]:
+    """Let a weight have the numbers that its codes stand for."""
     weight = place.weight
     before = weight.data
     matrix = place.matrix
-    codes = nearest(matrix, how, half)
+    codes = rounded(place.name, matrix, how)
     numbers = dequantise_reference(*codes, matrix.shape[1], how.bits)
     weight.data = from_matrix(numbers, tuple(before.shape), place.axis).contiguous()
     try:
