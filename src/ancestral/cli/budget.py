@@ -64,8 +64,8 @@ class BudgetOptions:
         precision.check_dtype(dtype, "--budget")
         if precision.data is None:
             raise InvalidInput(
-                "`--data` is required with --budget; pass a file of events or texts, on half of "
-                "which the loss is measured"
+                "`--data` is required with --budget; pass a file of events or texts: half of it is "
+                "used to choose, half to measure"
             )
         precision.check_rounding()
         if precision.group is not None:

@@ -9,7 +9,7 @@ import numpy as np
 from ancestral.bundles.cost import CONFIDENCE
 from ancestral.bundles.quantisation import Compute, Quantisation, QuantisedTensor, Weights
 from ancestral.errors import InvalidInput
-from ancestral.paired_mean import PairedMean, units_needed
+from ancestral.paired_mean import PairedMean, too_little
 from ancestral.precision.calibration import Calibration
 from ancestral.precision.choice import Form, Plan, plans, tensors_of
 from ancestral.precision.feedback import error_feedback
@@ -133,14 +133,13 @@ class Search:
         self.units = len(self._costs.positions)
         self.plans = list(plans({name: self._forms(name, tensors[name]) for name in tensors}))
         self._precise = self.measured(self._finest)
-        units, unit = self._held_out[0], self._data.unit
-        if self._precise.error > self.budget:
-            needed = 2 * units_needed(self._precise.error, units, self.budget)
+        mean, error, _ = self._precise
+        unit = f"{self._data.unit} held out"
+        few = too_little(PairedMean(mean, error, self._held_out[0]), self.budget, unit)
+        if few is not None:
             raise InvalidInput(
-                f"data: expected a standard error of at most the budget, {self.budget:.3g} nats, "
-                f"got about {self._precise.error:.3g} for {units:,} {unit} held out, with all "
-                f"weights in {self._finest.weights}; pass about {needed:,} {unit}, or raise the "
-                f"budget"
+                f"data: too few to decide, even with all weights in {self._finest.weights}: {few}, "
+                f"and as many to choose by"
             )
 
     def _forms(self, name: str, tensors: list[QuantisedTensor]) -> list[Form]:
