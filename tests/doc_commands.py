@@ -31,6 +31,8 @@ EXEMPT = {
     "python -m benchmarks.gallery": "runs in tests/benchmarks/test_gallery.py",
     "pip": "installs packages; `make test-install` does so",
     "ancestral export ./mine -o text": "is refused, and the page shows the refusal",
+    "ancestral export demo/digits --budget": "takes minutes; tests/cli/test_budget.py runs a toy",
+    "ancestral export demo/digits --weights int4 --rounding": "tests/cli/test_budget.py runs a toy",
     "ancestral compile": "needs TensorRT: tests/cli/test_compile.py runs it on a simulated library",
     "ancestral sample bundle -n 1024 --backend triton --device cuda -o samples.npz": "needs a GPU",
     "ancestral verify bundle --backend triton --device cuda --dtype bfloat16": "needs a GPU",

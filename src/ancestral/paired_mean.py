@@ -109,13 +109,13 @@ def too_little(found: PairedMean, budget: float, unit: str = "events") -> str | 
     )
 
 
-def checked_budget(value: object, name: str = "budget") -> float:
-    """Return a budget in nats per position.
+def checked_budget(value: object, name: str = "budget", unit: str = "nats") -> float:
+    """Return a budget per position.
 
     Raises:
         InvalidInput: it is not a finite number above 0.
     """
     found = real(name, value)
     if not 0 < found < math.inf:
-        raise InvalidInput(f"{name}: expected a number of nats above 0, got {found}")
+        raise InvalidInput(f"{name}: expected a number of {unit} above 0, got {found}")
     return found

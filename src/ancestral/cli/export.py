@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from ancestral.cli.budget import BudgetOptions, export_within
 from ancestral.cli.checkpoint_folder import CheckpointOptions
 from ancestral.cli.installed import backends_for, require
 from ancestral.cli.options import backend_option, input_option, output_option, precision_option
@@ -122,6 +123,41 @@ def export(  # noqa: PLR0913 - the options of a command
             "-n", metavar="N", help="Number of first events or windows of --data. Default: all."
         ),
     ] = None,
+    rounding: Annotated[
+        Literal["nearest", "gptq"] | None,
+        precision_option(
+            metavar="NAME",
+            help="How maps of 4 bits are rounded: nearest, or gptq, which keeps their outputs on "
+            "half of --data; the loss is measured on the other half. Default: nearest.",
+        ),
+    ] = None,
+    budget: Annotated[
+        float | None,
+        precision_option(
+            metavar="NATS",
+            help="Largest loss, in nats per position: choose the type of each weight so that the "
+            "loss, plus 2 standard errors, is within it, in the fewest bytes. Half of --data is "
+            "used to choose, the other half to measure. --weights then restricts the types.",
+        ),
+    ] = None,
+    budget_bits_per_dim: Annotated[
+        float | None,
+        precision_option(metavar="BITS", help="The same in bits per dimension: nats / ln 2."),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        precision_option(
+            metavar="FILE.json",
+            help="With --budget: write the table of bytes, nats and milliseconds to a file.",
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        precision_option(
+            metavar="FILE.png",
+            help="With --budget: draw loss by bytes; needs matplotlib.",
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, output_option("--overwrite", help="Replace an existing bundle.")
     ] = False,
@@ -162,15 +198,23 @@ def export(  # noqa: PLR0913 - the options of a command
         raise InvalidInput(f"--out: {out} is an input of the command; give another name")
     ignored = tuple(dict.fromkeys(ignore_field)) if ignore_field else None
     options = CheckpointOptions(length, size, pixel_scale, start, ignored)
-    precision = QuantiseOptions(weights, group, asymmetric or None, compute, scales, data, n)
-    precision.check(dtype)
+    precision = QuantiseOptions(
+        weights, group, asymmetric or None, compute, scales, data, n, rounding
+    )
+    budgeted = BudgetOptions(budget, budget_bits_per_dim, report, plot)
+    budgeted.check(precision, dtype, (checkpoint, out, data))
+    stored: str | None = weights
     with stages("exporting") as at:
 
         def progress(line: str) -> None:
             say(f"exporting: {line}")
             at(line)
 
-        if weights is not None:
+        if budgeted.budget is not None:
+            with float32_bundle(checkpoint, out, options, progress) as bundle:
+                plan = export_within(bundle, out, budgeted, precision, overwrite, progress, at)
+            stored = plan.weights
+        elif weights is not None:
             with float32_bundle(checkpoint, out, options, progress) as bundle:
                 export_quantised(bundle, out, precision, overwrite, progress)
         elif (checkpoint / MANIFEST).is_file():
@@ -190,8 +234,8 @@ def export(  # noqa: PLR0913 - the options of a command
                 overwrite=overwrite,
                 progress=progress,
             )
-    stored = "" if weights is None else f", weights in {weights}"
-    say(f"exported in {dtype}{stored} -> {out}")
+    quantised = "" if stored is None else f", weights in {stored}"
+    say(f"exported in {dtype}{quantised} -> {out}")
     if not verify:
         return
     names = backends_for(out)

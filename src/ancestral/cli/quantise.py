@@ -13,8 +13,7 @@ from ancestral.errors import InvalidInput
 if TYPE_CHECKING:
     from ancestral.bundles.cost import Cost
     from ancestral.cli.checkpoint_folder import CheckpointOptions
-    from ancestral.cli.compared_data import ComparedData
-    from ancestral.engine import Engine
+    from ancestral.precision.split import Data
 
 _GROUP = {"int8": 128, "int4": 32}
 """Numbers that share a scale, unless the user chooses: 8 bits lose little in long groups."""
@@ -32,6 +31,7 @@ class QuantiseOptions:
         scales: type of the scales in the file.
         data: file on which the cost is measured.
         n: number of first events or windows of the data.
+        rounding: rule that rounds maps of 4 bits.
     """
 
     weights: Literal["int8", "int4"] | None = None
@@ -41,6 +41,12 @@ class QuantiseOptions:
     scales: Literal["float32", "float16"] | None = None
     data: Path | None = None
     n: int | None = None
+    rounding: Literal["nearest", "gptq"] | None = None
+
+    @property
+    def feeds_back(self) -> bool:
+        """Whether maps of 4 bits are rounded with error feedback."""
+        return self.rounding == "gptq"
 
     def refuse(self) -> None:
         """Check that no option is given without --weights.
@@ -63,15 +69,41 @@ class QuantiseOptions:
 
         if self.weights is None:
             self.refuse()
-        elif self.group is not None and self.group not in GROUPS:
+            return
+        if self.group is not None and self.group not in GROUPS:
             raise InvalidInput(f"--group: expected one of {list(GROUPS)}, got {self.group}")
-        elif dtype != "float32":
-            raise InvalidInput(
-                f"--dtype: expected float32 with --weights {self.weights}, because no CPU runtime "
-                f"has a kernel for {dtype} activations with such weights, got {dtype}"
-            )
-        elif self.n is not None and self.data is None:
+        self.check_dtype(dtype, f"--weights {self.weights}")
+        if self.n is not None and self.data is None:
             raise InvalidInput("-n: only used with --data; name a file of events or texts")
+        self.check_rounding()
+
+    def check_rounding(self) -> None:
+        """Check the rule that rounds weights.
+
+        Raises:
+            InvalidInput: it has no maps of 4 bits, or no data to follow.
+        """
+        if self.rounding is None:
+            return
+        if self.weights == "int8":
+            raise InvalidInput("--rounding: only used with 4 bits; add --weights int4")
+        if self.feeds_back and self.data is None:
+            raise InvalidInput(
+                "`--data` is required with --rounding gptq; pass a file of events or texts: half of "
+                "it is used to round, half to measure"
+            )
+
+    def check_dtype(self, dtype: str, option: str) -> None:
+        """Check the type of a bundle whose weights are quantised because of an option.
+
+        Raises:
+            InvalidInput: it is not float32.
+        """
+        if dtype != "float32":
+            raise InvalidInput(
+                f"--dtype: expected float32 with {option}, because no CPU runtime has a kernel for "
+                f"{dtype} activations with such weights, got {dtype}"
+            )
 
 
 def export_quantised(
@@ -88,13 +120,17 @@ def export_quantised(
         OSError: the bundle could not be written.
     """
     from ancestral.export.quantise import quantise_bundle
-    from ancestral.train.quantisation.quantise import planned
+    from ancestral.precision.feedback import halved
+    from ancestral.train.quantisation.quantise import Rounding, planned, round_nearest
 
     weights = options.weights
     assert weights is not None
     group = _GROUP[weights] if options.group is None else options.group
-    # An export takes minutes, so the data are read first.
-    measure = None if options.data is None else _Measurement.of(bundle, out, options)
+    given = None if options.data is None else read_data(bundle, options)
+    rounding: Rounding = round_nearest
+    if given is not None and options.feeds_back:
+        progress("inputs of the maps")
+        rounding, given = halved(bundle, given)
     quantise_bundle(
         bundle,
         out,
@@ -106,79 +142,58 @@ def export_quantised(
             compute=options.compute or "float32",
             half_scales=options.scales == "float16",
         ),
-        measure=measure,
+        rounding=rounding,
+        measure=None if given is None else lambda made: measured(made, bundle, out, given),
         overwrite=overwrite,
         progress=progress,
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Measurement:
-    """What the bundle in a folder loses against its source on some data.
+def read_data(bundle: Path, options: QuantiseOptions) -> "Data":
+    """Read the data of the options as a bundle takes them.
 
-    Attributes:
-        source: engine of the source.
-        path: path of the source.
-        out: path that the bundle will have.
-        file: file of the data.
-        data: the data.
+    Raises:
+        InvalidInput: the file cannot be read, or does not fit the bundle; or the bundle is not in
+            float32, or quantised.
     """
+    import numpy as np
 
-    source: "Engine"
-    path: Path
-    out: Path
-    file: Path
-    data: "ComparedData"
+    from ancestral.bundles.bundle import Bundle
+    from ancestral.cli import options as shared
+    from ancestral.cli.compared_data import ComparedData, DataOptions
+    from ancestral.engine.losses import compare
+    from ancestral.export.recast import check_source
+    from ancestral.files.atomic import sha256
+    from ancestral.precision.split import Data
 
-    @classmethod
-    def of(cls, source: Path, out: Path, options: QuantiseOptions) -> "_Measurement":
-        """Load the source, read the data, and run the source on the first of them.
-
-        Raises:
-            InvalidInput: the data cannot be read or do not fit the source.
-        """
-        import numpy as np
-
-        from ancestral.cli.compared_data import ComparedData, DataOptions
-        from ancestral.engine.losses import compare
-
-        assert options.data is not None
-        engine = _loaded(source)
-        wanted = DataOptions(options.n, None, None, binarise=False, levels=None)
-        data = ComparedData.read(options.data, engine, wanted)
-        labels = data.labels[:2] if isinstance(data.labels, np.ndarray) else data.labels
-        lengths = None if data.lengths is None else data.lengths[:2]
-        compare(engine, engine, data.x[:2], labels, lengths=lengths)
-        return cls(engine, source, out, options.data, data)
-
-    def __call__(self, made: Path) -> "Cost":
-        """Measure, and show, what a bundle loses."""
-        from ancestral.cli.output import show
-        from ancestral.cli.present.cost_table import cost_table
-        from ancestral.engine.losses import compare
-        from ancestral.files.atomic import sha256
-        from ancestral.progress import progress_bar
-
-        given = self.data
-        with progress_bar("comparing") as progress:
-            found = compare(
-                _loaded(made),
-                self.source,
-                given.x,
-                given.labels,
-                0,
-                progress,
-                lengths=given.lengths,
-            )
-        cost = found.cost(self.file.name, sha256(self.file))
-        show(cost_table(self.out, self.path, cost))
-        return cost
+    assert options.data is not None
+    check_source(Bundle.open(bundle))
+    wanted = DataOptions(options.n, None, None, binarise=False, levels=None)
+    engine = shared.load(bundle, "onnxruntime", "cpu", None, None)
+    given = ComparedData.read(options.data, engine, wanted)
+    # An export takes minutes, so data that cannot be compared are refused first.
+    labels = given.labels[:2] if isinstance(given.labels, np.ndarray) else given.labels
+    lengths = None if given.lengths is None else given.lengths[:2]
+    compare(engine, engine, given.x[:2], labels, lengths=lengths)
+    return Data(given.x, given.lengths, given.labels, options.data.name, sha256(options.data))
 
 
-def _loaded(bundle: Path) -> "Engine":
-    from ancestral.cli.options import load
+def measured(bundle: Path, source: Path, out: Path, data: "Data") -> "Cost":
+    """Measure, and show, what a bundle that will be `out` loses on data."""
+    from ancestral.cli import options as shared
+    from ancestral.cli.output import show
+    from ancestral.cli.present.cost_table import cost_table
+    from ancestral.engine.losses import compare
+    from ancestral.progress import progress_bar
 
-    return load(bundle, "onnxruntime", "cpu", None, None)
+    engines = [shared.load(each, "onnxruntime", "cpu", None, None) for each in (bundle, source)]
+    with progress_bar("comparing") as progress:
+        found = compare(
+            engines[0], engines[1], data.x, data.labels, 0, progress, lengths=data.lengths
+        )
+    cost = found.cost(data.name, data.sha256)
+    show(cost_table(out, source, cost))
+    return cost
 
 
 @contextmanager
