@@ -16,6 +16,7 @@ import torch
 from safetensors.numpy import load_file
 
 from ancestral.bundles.bundle import Bundle
+from ancestral.cli.present.parity_table import parity_tables
 from ancestral.engine import Engine
 from ancestral.errors import BundleError, InvalidInput
 from ancestral.export import quantise as module
@@ -67,6 +68,8 @@ def test_verify(load: Load, toy: str, way: str, backend: str) -> None:
     rounded = WAYS[way].compute == "int8"
     assert report.dtype == ("float32+int8" if rounded else "float32")
     assert report.to_json()["dtype"] == report.dtype
+    head = str(parity_tables([report])[0].columns[1].header)
+    assert head == f"{backend} cpu" + " float32+int8" * rounded
 
 
 @pytest.mark.parametrize(("toy", "way"), EACH)
