@@ -19,7 +19,7 @@ import numpy as np
 
 from ancestral.bundles.bundle import Bundle
 from ancestral.engine import Engine
-from ancestral.engine.losses import compare
+from ancestral.engine.losses import compare_log_probs, log_probs
 from ancestral.engine.timing import in_process
 from ancestral.errors import AncestralError
 from ancestral.loss_measurement import Comparison
@@ -75,12 +75,12 @@ def measured(
 def losses(paths: Mapping[str, Path], threads: int) -> dict[str, tuple[Parity, Comparison]]:
     """Return the parity of each type, and its loss on samples of the float32 bundle."""
     base = Engine.load(paths[FLOAT32], backend="onnxruntime", threads=threads)
-    x = base.sample(_EVENTS, seed=7).x
+    given = log_probs(base, base.sample(_EVENTS, seed=7).x)
     found = {}
     for name, path in paths.items():
         if name != FLOAT32:
             engine = Engine.load(path, backend="onnxruntime", threads=threads)
-            found[name] = (Parity.of(engine.verify()), compare(engine, base, x))
+            found[name] = (Parity.of(engine.verify()), compare_log_probs(engine, given))
     return found
 
 
