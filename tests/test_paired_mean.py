@@ -53,8 +53,7 @@ def test_too_little() -> None:
     assert too_little(PairedMean(0.0, 1e-3, 50), 1e-3) is None
     sentence = too_little(PairedMean(0.0, 2e-4, 40), 1e-4, "windows")
     assert sentence == (
-        "standard error 0.0002 over 40 windows is above the budget 0.0001; about 160 windows are "
-        "needed"
+        "standard error 0.0002 over 40 windows is above the budget 0.0001; pass about 160 windows"
     )
 
 

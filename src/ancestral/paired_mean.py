@@ -90,7 +90,7 @@ def too_little(found: PairedMean, budget: float, unit: str = "events") -> str | 
     """Return a sentence if the data are too few to decide about a budget; otherwise None.
 
     >>> too_little(PairedMean(0.0, 2e-3, 50), 1e-3)
-    'standard error 0.002 over 50 events is above the budget 0.001; about 200 events are needed'
+    'standard error 0.002 over 50 events is above the budget 0.001; pass about 200 events'
 
     Args:
         found: a mean difference.
@@ -105,7 +105,7 @@ def too_little(found: PairedMean, budget: float, unit: str = "events") -> str | 
     needed = units_needed(found.error, found.units, budget)
     return (
         f"standard error {found.error:.3g} over {found.units:,} {unit} is above the budget "
-        f"{budget:.3g}; about {needed:,} {unit} are needed"
+        f"{budget:.3g}; pass about {needed:,} {unit}"
     )
 
 

@@ -146,7 +146,10 @@ def test_bad_input(cli: Cli, bundles: Bundles, drawn: Path, tmp_path: Path) -> N
         (("--budget", 1, "--data", other), "expected events [n, 6]"),
         (("--budget", 1, "--data", text), "expected an .npy or .npz"),
         (("--budget", 1, *data, "-n", 1), "-n: expected 2 .. 800"),
-        (("--budget", 1e-6, *data, "-n", 40), "--data: too few to decide, even"),
+        (
+            ("--budget", 1e-6, *data, "-n", 40),
+            "--data: with all weights in int8, the standard error",
+        ),
     ]
     for arguments, words in cases:
         refused(cli("export", sharp, "-o", out, *arguments), words)
@@ -161,11 +164,11 @@ def test_too_few_data_says_how_many(
     """The number of events has a standard error that fits the budget."""
     options = ("--data", drawn, "-n", 40, "--budget", 4e-4, "--weights", "int8")
     result = cli("export", bundles(SHARP), "-o", tmp_path / "out", *options)
-    refused(result, "all weights in int8: standard error ", " over 20 events held out is above")
+    refused(result, "all weights in int8, the standard error ", " over 40 events (half of them")
     error = float(result.err.partition("standard error ")[2].split()[0])
-    needed = int(result.err.partition("; about ")[2].split()[0].replace(",", ""))
-    assert needed == pytest.approx(20 * (error / 4e-4) ** 2, rel=0.05)
-    assert needed > 20
+    needed = int(result.err.partition("; pass about ")[2].split()[0].replace(",", ""))
+    assert needed == pytest.approx(40 * (error / 4e-4) ** 2, rel=0.05)
+    assert needed > 40
 
 
 def test_hopeless(cli: Cli, bundles: Bundles, tmp_path: Path) -> None:

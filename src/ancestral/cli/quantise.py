@@ -89,8 +89,8 @@ class QuantiseOptions:
             raise InvalidInput("--rounding: only used with 4 bits; add --weights int4")
         if self.feeds_back and self.data is None:
             raise InvalidInput(
-                "`--data` is required with --rounding gptq; pass a file of events or texts: half "
-                "of it is used to round, half to measure"
+                "`--data` is required with --rounding gptq; pass a file of events or texts, half "
+                "to round by, half to measure on"
             )
 
     def check_dtype(self, dtype: str, option: str) -> None:

@@ -171,10 +171,7 @@ def calibration(engine: Engine, model: Model, data: Data) -> Calibration:
         )
     if data.labels is not None:
         raise InvalidInput("labels: the model has no classes; leave labels out")
-    try:
-        return BoundCalibration(events(data.x, engine.data))
-    except InvalidInput as error:
-        raise InvalidInput(f"data: {str(error).removeprefix('x: ')}") from error
+    return BoundCalibration(events(data.x, engine.data))
 
 
 def units(source: Engine, data: Data) -> tuple[Unit, NDArray[np.int64]]:

@@ -134,13 +134,10 @@ class Search:
         self.plans = list(plans({name: self._forms(name, tensors[name]) for name in tensors}))
         self._precise = self.measured(self._finest)
         mean, error, _ = self._precise
-        unit = f"{self._data.unit} held out"
-        few = too_little(PairedMean(mean, error, self._held_out[0]), self.budget, unit)
+        unit = f"{self._data.unit} (half of them held out)"
+        few = too_little(PairedMean(mean, error, 2 * self._held_out[0]), self.budget, unit)
         if few is not None:
-            raise InvalidInput(
-                f"data: too few to decide, even with all weights in {self._finest.weights}: {few}, "
-                f"and as many to choose by"
-            )
+            raise InvalidInput(f"data: with all weights in {self._finest.weights}, the {few}")
 
     def _forms(self, name: str, tensors: list[QuantisedTensor]) -> list[Form]:
         """Return the forms of a weight; one whose loss is not finite is left out."""
@@ -183,8 +180,8 @@ class Search:
         mean, error, _ = self._precise
         return InvalidInput(
             f"budget: expected a loss that some quantised weight keeps, got {self.budget:.3g} "
-            f"nats/position; all weights in {self._finest.weights} lose {mean:.2e} +- {error:.1e}; "
-            f"raise the budget, pass more data, or export in float32"
+            f"nats/position, where all weights in {self._finest.weights} lose {mean:.2e} +- "
+            f"{error:.1e}; raise the budget, pass more data, or export in float32"
         )
 
     def quantisation(self, plan: Plan) -> Quantisation:
