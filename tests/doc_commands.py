@@ -32,7 +32,9 @@ EXEMPT = {
     "pip": "installs packages; `make test-install` does so",
     "ancestral export ./mine -o text": "is refused, and the page shows the refusal",
     "ancestral export demo/digits --budget": "takes minutes; tests/cli/test_budget.py runs a toy",
-    "ancestral export demo/digits --weights int4 --rounding": "tests/cli/test_budget.py runs a toy",
+    "ancestral export demo/digits --weights": "takes minutes; test_quantise.py runs a toy",
+    "ancestral info digits-int8": "tests/cli/test_quantise.py runs it on a toy",
+    "ancestral compare digits-int8": "docs/compare.md has one that is run",
     "ancestral compile": "needs TensorRT: tests/cli/test_compile.py runs it on a simulated library",
     "ancestral sample bundle -n 1024 --backend triton --device cuda -o samples.npz": "needs a GPU",
     "ancestral verify bundle --backend triton --device cuda --dtype bfloat16": "needs a GPU",
@@ -52,6 +54,7 @@ EXEMPT_PYTHON = {
     "from pyspark": "runs in `make test-bulk`",
     "ancestral.bulk.ray": "runs in `make test-bulk`",
     "from ray import serve": "runs in `make test-bulk`",
+    "quantise_bundle(": "takes a minute; tests/export/test_quantise.py runs it on toys",
     "127.0.0.1:8000": "runs in tests/serve/test_serving_page.py, or in `make test-clients`",
 }
 """Text of Python blocks that no test runs, with the reason."""

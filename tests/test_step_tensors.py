@@ -35,6 +35,7 @@ OTHER_MEANINGS = {
     # tensors of known_answers.safetensors
     "src/ancestral/bundles/answers.py": {"u", "temperature", "top_k", "top_p"},
     "src/ancestral/cli/events.py": {"observed"},  # a key of a file
+    "src/ancestral/cli/present/cost_picture.py": {"position"},  # a word
     "src/ancestral/cli/present/evaluation.py": {"values"},  # a word
     # keys of a file
     "src/ancestral/cli/present/generation_file.py": {"log_p", "log_q", "top_log_p", "top_log_q"},

@@ -35,6 +35,7 @@ def test_a_run_appends_rows_with_their_parity(
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["rows"] == len(rows)
 
 
+@pytest.mark.slow
 def test_a_prefill_without_log_p_runs_the_graph_without_predictions(
     toy_case: Case, tmp_path: Path
 ) -> None:
@@ -53,6 +54,7 @@ def test_a_prefill_without_log_p_runs_the_graph_without_predictions(
     assert bare.prefill_s > 0
 
 
+@pytest.mark.slow
 def test_settings_are_compared_with_unfiltered_steps(
     toy_case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

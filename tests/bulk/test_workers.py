@@ -50,6 +50,7 @@ def test_processes_share_the_parts(bundles: Bundles, tmp_path: Path) -> None:
     assert merged(job, store, tmp_path / "a") == merged(*expected[:2], tmp_path / "b")
 
 
+@pytest.mark.slow
 def test_two_workers_on_one_shard(bundles: Bundles, tmp_path: Path) -> None:
     """Two workers that do the same parts at the same time harm nothing: all parts are sound."""
     order = ordered(bundles("tiny"))
@@ -147,7 +148,10 @@ def running(bundles: Bundles, tmp_path: Path) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow), (signal.SIGINT, 130)],
+)
 def test_ended_job(
     workers: int, number: int, code: int, running: Any, bundles: Bundles, tmp_path: Path
 ) -> None:

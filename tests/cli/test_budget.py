@@ -171,6 +171,7 @@ def test_too_few_data_says_how_many(
     assert needed > 40
 
 
+@pytest.mark.slow
 def test_hopeless(cli: Cli, bundles: Bundles, tmp_path: Path) -> None:
     """If no quantised weight is within the budget, the error says what 8 bits lose."""
     x = np.zeros((400, 6), np.int64)
@@ -182,6 +183,7 @@ def test_hopeless(cli: Cli, bundles: Bundles, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_sources(cli: Cli, bundles: Bundles, small: Small, drawn: Path, tmp_path: Path) -> None:
     """A source whose probabilities are already rounded, or wrong, is refused."""
     out, call = tmp_path / "out", ("--data", drawn, "--budget", 1e-2)

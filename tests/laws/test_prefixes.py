@@ -145,6 +145,7 @@ def test_headless(load: Load, toy: str, backend: str, size: int) -> None:
     check_rows(engine, toy, size, requests)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("toy", ["tiny", "startless", "gru"])
 def test_headless_generate(load: Load, toy: str, backend: str) -> None:
     """Prompts of different lengths in one batch."""

@@ -98,6 +98,7 @@ def test_a_drain_that_is_over(bundle: Path) -> None:
     assert {each.status_code for each in answers if told(each)} == {200, 503}
 
 
+@pytest.mark.slow
 def test_a_call_that_outlasts_the_drain(bundle: Path) -> None:
     """It gets an error, too, although its thread cannot be stopped at once."""
     with serving(bundle, "--drain", "0.2") as process, ThreadPoolExecutor(4) as pool:
@@ -153,6 +154,7 @@ def test_a_request_while_the_server_drains(bundle: Path) -> None:
         assert process.end() == 0
 
 
+@pytest.mark.slow
 def test_killed_and_started_again(bundle: Path) -> None:
     """Clients of a process that is killed see a closed connection; the next start is clean."""
     with serving(bundle, "--slots", "2") as process, ThreadPoolExecutor(8) as pool:

@@ -80,7 +80,8 @@ def run_workers(
         )
     plan = Plan(job)
     parts = _Parts(iter(shard.numbers(plan.count)))
-    done: queue.Queue[dict[str, Any] | None] = queue.Queue()
+    # Ctrl-C in the middle of a Queue's Python code could leave its lock taken, and threads waiting.
+    done: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
     processes = [_started() for _ in range(count)]
     threads = [
         threading.Thread(target=_drive, args=(process, start, parts, done), daemon=True)
@@ -140,7 +141,7 @@ def _drive(
     process: subprocess.Popen[str],
     start: dict[str, Any],
     parts: _Parts,
-    done: "queue.Queue[dict[str, Any] | None]",
+    done: "queue.SimpleQueue[dict[str, Any] | None]",
 ) -> None:
     """Send part numbers to a worker until none are left; put its answers into the queue."""
     assert process.stdin is not None

@@ -171,10 +171,11 @@ def read_data(bundle: Path, options: QuantiseOptions) -> "Data":
     wanted = DataOptions(options.n, None, None, binarise=False, levels=None)
     engine = shared.load(bundle, "onnxruntime", "cpu", None, None)
     given = ComparedData.read(options.data, engine, wanted)
-    # An export takes minutes, so data that cannot be compared are refused first.
-    labels = given.labels[:2] if isinstance(given.labels, np.ndarray) else given.labels
-    lengths = None if given.lengths is None else given.lengths[:2]
-    compare(engine, engine, given.x[:2], labels, lengths=lengths)
+    if not engine.bundle.manifest.has_prior:
+        # An export takes minutes, so data that cannot be compared are refused first.
+        labels = given.labels[:2] if isinstance(given.labels, np.ndarray) else given.labels
+        lengths = None if given.lengths is None else given.lengths[:2]
+        compare(engine, engine, given.x[:2], labels, lengths=lengths)
     return Data(given.x, given.lengths, given.labels, options.data.name, sha256(options.data))
 
 

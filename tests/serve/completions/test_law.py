@@ -89,7 +89,7 @@ def check(running: Running, engine: AutoregressiveEngine, bodies: list[dict[str,
 
 
 @pytest.mark.parametrize(
-    "toy", ["text", "llama", *(pytest.param(toy, marks=pytest.mark.slow) for toy in SECOND)]
+    "toy", ["text", *(pytest.param(toy, marks=pytest.mark.slow) for toy in ("llama", *SECOND))]
 )
 def test_law(running: Running, engine_of: EngineOf, toy: str) -> None:
     check(running, engine_of(toy), mixture(toy, 40))
