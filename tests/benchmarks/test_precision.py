@@ -25,7 +25,7 @@ def test_the_page_shows_the_rows() -> None:
 def test_last_row_of_each_machine() -> None:
     row = read_rows()[-1]
     later = replace(row, p50=row.p50 + 1)
-    other = replace(row, machine=replace(row.machine, cpu="another CPU"))
+    other = replace(row, machine=replace(row.machine, processor="another one"))
     lines = table([row, later, other])
     assert line(later) in lines
     assert lines.count(line(row)) == 1
