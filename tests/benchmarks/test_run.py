@@ -16,6 +16,8 @@ from benchmarks.decode import Given
 from benchmarks.recorder import Recorder
 from benchmarks.rows import CaseRow, read
 
+pytestmark = pytest.mark.slow
+
 WORDS = ["toy", "--rounds", "2", "--loads", "1", "--threads", "1", "--batch", "2"]
 
 

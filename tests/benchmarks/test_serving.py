@@ -14,6 +14,8 @@ from benchmarks.serving.client import Heard
 from benchmarks.serving.rows import FILE, ServingRow
 from tests.text_toys import export_text, make_text
 
+pytestmark = pytest.mark.slow
+
 WORDS = ["--case", "served-toy", "--slots", "2", "--queue", "2", "--requests", "12"]
 
 

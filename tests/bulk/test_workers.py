@@ -124,7 +124,9 @@ def running(bundles: Bundles, tmp_path: Path) -> Iterator[Any]:
     started: list[subprocess.Popen[str]] = []
 
     def start(workers: int) -> subprocess.Popen[str]:
-        code = "from ancestral.cli.start import start; start()"
+        # A shell may have started the tests with Ctrl-C ignored, which a process inherits.
+        code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+        code += "; from ancestral.cli.start import start; start()"
         words = f"bulk sample {bundles('tiny')} -n 1000000 --batch 8 --part-size 24 --threads 1"
         out = ("-o", str(tmp_path / "out"))
         process = subprocess.Popen(

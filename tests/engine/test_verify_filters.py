@@ -55,7 +55,13 @@ def draws(engine: Engine, unexplained: bool = False) -> ParityReport:
     return report
 
 
-@pytest.mark.parametrize("toy", TOYS)
+QUICK = ("tiny", "channels", "startless")
+"""Toys of the quick tests."""
+
+
+@pytest.mark.parametrize(
+    "toy", [pytest.param(t, marks=() if t in QUICK else pytest.mark.slow) for t in TOYS]
+)
 def test_passes(load: Load, toy: str, backend: str) -> None:
     """None is unexplained; likelihoods without logits as parameters have no temperature in step."""
     assert (draws(load(toy, backend)).filtered_draws == 0) == (toy == "channels")

@@ -25,6 +25,8 @@ from tests.latent_toys import LATENT_TOYS
 from tests.tamper import edited
 from tests.toys import TOYS
 
+pytestmark = pytest.mark.slow
+
 Bundles = Callable[[str], Path]
 
 NAN, INF = float("nan"), float("inf")

@@ -15,6 +15,8 @@ import pytest
 
 from tests.train.hostile import MODELS
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 LONGEST = 2000
 """Limit on the characters of a message."""

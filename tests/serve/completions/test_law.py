@@ -110,6 +110,7 @@ def test_mixture_is_mixed(engine_of: EngineOf) -> None:
     assert len(cut) >= 10
 
 
+@pytest.mark.slow
 def test_planted(running: Running, engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch) -> None:
     """An index that begins anew for each prompt fails the comparison."""
     real = plan.Request

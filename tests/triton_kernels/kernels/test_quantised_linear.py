@@ -40,7 +40,12 @@ class Kind(NamedTuple):
 
 
 KINDS = [Kind(*each) for each in product((8, 4), (True, False), (False, True))]
-EACH_KIND = pytest.mark.parametrize("kind", KINDS, ids=str)
+QUICK = (Kind(8, True, True), Kind(4, False, False))
+EACH_KIND = pytest.mark.parametrize(
+    "kind",
+    [pytest.param(k, marks=() if k in QUICK else pytest.mark.slow) for k in KINDS],
+    ids=str,
+)
 
 
 class Factors(NamedTuple):
