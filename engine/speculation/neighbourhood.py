@@ -1,6 +1,6 @@
 """What a table knows of a pixel's neighbours: the cell that their levels fall into."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ _PREDICTIONS = 32
 """Most groups of levels that a prediction may be in."""
 
 
+@runtime_checkable
 class Neighbourhood(Protocol):
     """Cells of the levels to the left, above, and above to the left of a pixel.
 

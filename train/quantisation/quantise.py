@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ _SHARED = "shared by two modules"
 _NO_KERNEL = "not a map, table, convolution or recurrent layer"
 
 
+@runtime_checkable
 class Rounding(Protocol):
     """A rule that rounds the matrix of a weight to codes."""
 
