@@ -17,6 +17,8 @@ from ancestral.train.models.program import Program
 from ancestral.train.models.transformer_config import TransformerConfig
 from tests.toys import widen
 
+pytestmark = pytest.mark.slow
+
 DATA = DataSpec(name="images", event_shape=(3, 4), levels=5, num_classes=2)
 WINDOWS = {"window": 3, "windowed": (0,)}
 PACKED = {

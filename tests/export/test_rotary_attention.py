@@ -15,6 +15,8 @@ from ancestral.export.lint import lint
 from ancestral.export.passes.rotary_attention import rotate_inside
 from tests.export.test_packed_attention import DATA, attentions, inputs_of, program_of, session
 
+pytestmark = pytest.mark.slow
+
 ROTARY = {"positions": "rotary", "width": 64}
 INSIDE = {
     "grouped": {"heads": 4, "kv_heads": 2},
